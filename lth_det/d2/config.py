@@ -1,0 +1,169 @@
+"""The ``LTH`` node of the configuration; with its defaults a training run equals plain Detectron2 bit for bit."""
+
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from lth_det.errors import ConfigError
+
+GROUP_KEYS = (
+    "STEM",
+    "BACKBONE",
+    "FPN",
+    "RPN",
+    "BOX_HEAD",
+    "MASK_HEAD",
+    "KEYPOINT_HEAD",
+    "RES5",
+    "PREDICTORS",
+)
+SHARE = -1.0  # a group with this rate takes part in the global budget
+
+
+def add_lth_config(cfg: Any) -> None:
+    """Add the node ``LTH`` to a Detectron2 configuration, in place.
+
+    Args:
+        cfg: a ``detectron2.config.CfgNode``, usually fresh from ``get_cfg()``.
+    """
+    lth = CfgNode()
+    cfg.LTH = lth
+
+    # Run the lottery-ticket rounds. False: plain Detectron2 training, nothing of this node is read.
+    lth.ENABLED = False
+
+    _add_prunable_set(lth)
+    _add_rounds(lth)
+    _add_rewind(lth)
+    _add_training(lth)
+    _add_controls(lth)
+
+
+def _add_prunable_set(lth: Any) -> None:
+    # ---- Which weights may be pruned --------------------------------------------------------------------------------
+    # "default": the weights of all convolutions and linear layers of the groups below, shortcut convolutions included,
+    #     frozen parameters excluded (they could not adapt around their zeros).
+    # "paper": the set of Girish et al. (CVPR 2021): stem and block convolutions even when frozen, no shortcuts.
+    lth.PRESET = "default"
+    # Final prune rate of each module group: -1 = takes part in the budget of PRUNE_RATE, 0 = stays dense,
+    # between 0 and 1 = its own rate, whatever the others do.
+    # Under the preset "paper" the stem takes part in the budget as the predecessor's did.
+    lth.GROUP_PRUNE_RATE = CfgNode()
+    for key in GROUP_KEYS:
+        lth.GROUP_PRUNE_RATE[key] = SHARE
+    lth.GROUP_PRUNE_RATE.STEM = 0.0
+    lth.GROUP_PRUNE_RATE.PREDICTORS = 0.0
+
+    # ---- How the weights are chosen ---------------------------------------------------------------------------------
+    # Name in lth_det.pruning.criteria.CRITERIA; higher score = kept.
+    lth.CRITERION = "magnitude"
+    # Whose scores compete: "global" (all prunable weights), "group" (each module group keeps the same share) or
+    # "layer" (each layer by itself).
+    lth.SCOPE = "global"
+    # With SCOPE "layer": "uniform" (same prune rate in each layer) or "erk" (Erdos-Renyi-kernel ratios).
+    lth.LAYER_RATIOS = "uniform"
+
+
+def _add_rounds(lth: Any) -> None:
+    # ---- Rounds (round 0 is the dense one) --------------------------------------------------------------------------
+    # Number of prune-rewind-retrain rounds; 1 = one-shot.
+    lth.ROUNDS = 1
+    # Pruned share of the prunable weights after the last round; round r of N keeps (1 - PRUNE_RATE)^(r / N).
+    lth.PRUNE_RATE = 0.8
+    # If above 0: share of the surviving weights removed in each round, in place of PRUNE_RATE.
+    lth.PRUNE_RATE_PER_ROUND = 0.0
+    # If not empty: the prune rate after each round, ascending, in place of the three keys above.
+    lth.TARGETS = ()
+
+
+def _add_rewind(lth: Any) -> None:
+    # ---- Rewinding --------------------------------------------------------------------------------------------------
+    lth.REWIND = CfgNode()
+    # "iteration": the surviving weights go back to their values after REWIND.ITERATION iterations of the dense round.
+    # "init": to their values before the first iteration of the dense round (pre-trained where MODEL.WEIGHTS gave them).
+    # "pretrained": those found in REWIND.WEIGHTS go back to that file's values, the others to the dense round's start.
+    # "final": no rewinding of weights, only of the learning-rate schedule (Renda et al., ICLR 2020).
+    lth.REWIND.TO = "iteration"
+    lth.REWIND.ITERATION = 0
+    # Checkpoint for TO "pretrained"; empty = MODEL.WEIGHTS.
+    lth.REWIND.WEIGHTS = ""
+    # "full": retrain for the whole schedule again (the predecessor's COCO runs); "remaining": from REWIND.ITERATION on.
+    lth.REWIND.SCHEDULE = "full"
+
+
+def _add_training(lth: Any) -> None:
+    # ---- Training ---------------------------------------------------------------------------------------------------
+    # KEY VALUE pairs merged into the configuration of the pruned rounds only, for example
+    # ["SOLVER.WARMUP_ITERS", 2000] as in the paper's schedules.
+    lth.RETRAIN_OPTS = []
+    # Also zero the gradients of pruned weights, so that they count neither in gradient clipping nor in momentum.
+    # "auto": only when SOLVER.CLIP_GRADIENTS is on. "always" / "never".
+    lth.MASK_GRADIENTS = "auto"
+    # "SGD" is Detectron2's own optimizer; "ADAMW" uses SOLVER.BASE_LR and SOLVER.WEIGHT_DECAY with torch's AdamW.
+    lth.OPTIMIZER = "SGD"
+    # CPU threads of torch in this process; 0 = leave torch's default. Small detectors are fastest with 1 or 2.
+    lth.NUM_THREADS = 0
+
+
+def _add_controls(lth: Any) -> None:
+    # ---- Controls ---------------------------------------------------------------------------------------------------
+    # Runs that share the schedule of a pruned round and differ in one thing: "random_layer_ratios" (random mask with
+    # the ticket's per-layer counts, same rewind weights), "random_reinit" (the ticket's mask, fresh random weights).
+    lth.CONTROLS = ()
+    # Rounds that get the controls; empty = the last one.
+    lth.CONTROL_ROUNDS = ()
+
+
+def check_lth_config(cfg: Any) -> None:
+    """Check the values of ``cfg.LTH`` that a run depends on, before anything is trained.
+
+    Raises:
+        ConfigError: a value is out of range, or two keys contradict each other; names the key and the value.
+    """
+    lth = cfg.LTH
+    _check_choice("LTH.PRESET", lth.PRESET, ("default", "paper"))
+    _check_choice("LTH.SCOPE", lth.SCOPE, ("global", "group", "layer"))
+    _check_choice("LTH.LAYER_RATIOS", lth.LAYER_RATIOS, ("uniform", "erk"))
+    _check_choice("LTH.REWIND.TO", lth.REWIND.TO, ("iteration", "init", "pretrained", "final"))
+    _check_choice("LTH.REWIND.SCHEDULE", lth.REWIND.SCHEDULE, ("full", "remaining"))
+    _check_choice("LTH.MASK_GRADIENTS", lth.MASK_GRADIENTS, ("auto", "always", "never"))
+    _check_choice("LTH.OPTIMIZER", lth.OPTIMIZER, ("SGD", "ADAMW"))
+    for name in lth.CONTROLS:
+        _check_choice("LTH.CONTROLS", name, ("random_layer_ratios", "random_reinit"))
+    _check_rates(lth)
+    iteration, last = lth.REWIND.ITERATION, cfg.SOLVER.MAX_ITER
+    if not 0 <= iteration < last:
+        raise ConfigError(
+            f"LTH.REWIND.ITERATION is {iteration}, but must be at least 0 and below SOLVER.MAX_ITER ({last})."
+        )
+    if lth.REWIND.TO == "pretrained" and not (lth.REWIND.WEIGHTS or cfg.MODEL.WEIGHTS):
+        raise ConfigError(
+            "LTH.REWIND.TO is 'pretrained', but neither LTH.REWIND.WEIGHTS nor MODEL.WEIGHTS names a checkpoint."
+        )
+    rounds = len(lth.TARGETS) or lth.ROUNDS
+    for number in lth.CONTROL_ROUNDS:
+        if not 1 <= number <= rounds:
+            raise ConfigError(f"LTH.CONTROL_ROUNDS has {number}, but the rounds are 1 to {rounds}.")
+
+
+def _check_choice(key: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{key} is {value!r}; choose one of {', '.join(allowed)}.")
+
+
+def _check_rates(lth: Any) -> None:
+    rates = {
+        "LTH.PRUNE_RATE": lth.PRUNE_RATE,
+        "LTH.PRUNE_RATE_PER_ROUND": lth.PRUNE_RATE_PER_ROUND,
+    }
+    rates |= {f"LTH.TARGETS[{index}]": rate for index, rate in enumerate(lth.TARGETS)}
+    for key, rate in lth.GROUP_PRUNE_RATE.items():
+        if rate != SHARE:
+            rates[f"LTH.GROUP_PRUNE_RATE.{key}"] = rate
+    for key, rate in rates.items():
+        if not isinstance(rate, int | float) or not 0 <= rate < 1:
+            raise ConfigError(f"{key} is {rate!r}, but a prune rate lies in [0, 1).")
+    if list(lth.TARGETS) != sorted(lth.TARGETS):
+        raise ConfigError(f"LTH.TARGETS is {list(lth.TARGETS)}, but prune rates must ascend.")
+    if lth.ROUNDS < 1:
+        raise ConfigError(f"LTH.ROUNDS is {lth.ROUNDS}, but at least one round is needed.")
