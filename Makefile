@@ -1,0 +1,40 @@
+# `make setup` once; `make demo` and `make test` call it. Another interpreter: `make setup PYTHON=python3.12`.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
+  $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' >/dev/null 2>&1 && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INPUTS := requirements/constraints.txt requirements/detectron2-source.txt setup.py tools/build_detectron2.py
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(READY)
+
+$(READY): $(INPUTS)
+	@test -n "$(PYTHON)" || { echo "error: Python 3.10, 3.11 or 3.12 is needed; name it with PYTHON=..." >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing torch and the other pinned packages (a few minutes and about 6 GB the first time) ..."
+	$(PIP) install --quiet -c requirements/constraints.txt setuptools wheel torch torchvision
+	$(BIN)/python tools/build_detectron2.py
+	$(PIP) install --quiet -c requirements/constraints.txt -r requirements/detectron2-runtime.txt
+	$(PIP) install --quiet -c requirements/constraints.txt --no-build-isolation -e '.[dev,classify]'
+	$(BIN)/python -m lth_det.env
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/python tools/train_net.py --config-file configs/mask_rcnn_imp.yaml --resume
+
+# Two processes with one thread each: small detectors gain nothing from a second thread.
+test: $(READY) lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build *.egg-info
