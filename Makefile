@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-INPUTS := requirements/constraints.txt requirements/detectron2-source.txt setup.py tools/build_detectron2.py
+INPUTS := $(wildcard requirements/*.txt) setup.py tools/build_detectron2.py
 
 .PHONY: setup demo test lint bench clean
 
@@ -19,6 +19,7 @@ $(READY): $(INPUTS)
 	$(PIP) install --quiet -c requirements/constraints.txt setuptools wheel torch torchvision
 	$(BIN)/python tools/build_detectron2.py
 	$(PIP) install --quiet -c requirements/constraints.txt -r requirements/detectron2-runtime.txt
+	$(PIP) install --quiet -c requirements/constraints.txt --no-deps -r requirements/oracles.txt
 	$(PIP) install --quiet -c requirements/constraints.txt --no-build-isolation -e '.[dev,classify]'
 	$(BIN)/python -m lth_det.env
 	touch $(READY)

@@ -28,7 +28,6 @@ setup(
         "classify": ["torchvision"],
         "dev": [
             "pytest", "pytest-xdist", "pytest-randomly", "pytest-cov", "hypothesis", "ruff", "mypy", "import-linter",
-            "tidecv", "faster-coco-eval",
         ],
     },
     entry_points={
