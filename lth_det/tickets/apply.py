@@ -1,0 +1,53 @@
+"""Put a mask on parameters in place, and count what has come back."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lth_det.tickets.differences import require_equal_shapes
+from lth_det.tickets.mask import Mask
+
+
+@torch.no_grad()
+def apply_mask_(params: Mapping[str, Tensor], mask: Mask) -> None:
+    """Set the pruned elements of ``params`` to exactly +0.0, whatever they were (NaN and -0.0 too).
+
+    Args:
+        params: Parameters or tensors by name, on any device; names that are not in the mask stay as
+            they are.
+        mask: The mask; each of its names must be in ``params`` with the same shape.
+
+    Raises:
+        MaskMismatchError: a name is missing or a shape differs; all of them are named and nothing is
+            changed.
+    """
+    _require_fit(params, mask)
+    for name, keep in mask.items():
+        parameter = params[name]
+        # Filling, not multiplying: nan * 0 is nan and -1 * 0 is -0.0.
+        parameter.masked_fill_(keep.logical_not_().to(parameter.device), 0.0)
+
+
+@torch.no_grad()
+def count_revived(params: Mapping[str, Tensor], mask: Mask) -> int:
+    """Return how many pruned elements of ``params`` are not zero (NaN counts, -0.0 does not).
+
+    Waits for the device once per tensor: for checks, not for the training step.
+
+    Raises:
+        MaskMismatchError: a name is missing or a shape differs.
+    """
+    _require_fit(params, mask)
+    return sum(
+        int(torch.count_nonzero(params[name].detach()[keep.logical_not_().to(params[name].device)]))
+        for name, keep in mask.items()
+    )
+
+
+def _require_fit(params: Mapping[str, Tensor], mask: Mask) -> None:
+    require_equal_shapes(
+        mask.shapes,
+        {name: tuple(params[name].shape) for name in mask if name in params},
+        what="The mask does not fit the parameters",
+    )
