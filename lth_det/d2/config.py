@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fvcore.common.config import CfgNode
+from detectron2.config import CfgNode
 
 from lth_det.errors import ConfigError
 

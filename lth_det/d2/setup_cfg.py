@@ -1,0 +1,152 @@
+"""From a config file and KEY VALUE options to a checked configuration; every mistake is one sentence."""
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from detectron2.config import get_cfg
+
+from lth_det.d2.config import add_lth_config, check_lth_config
+from lth_det.errors import ConfigError
+
+# What yacs says, with both values in full between the types and the key.
+_TYPE_MISMATCH = re.compile(
+    r"Type mismatch \(<class '(.+?)'> vs\. <class '(.+?)'>\).* for config key: (\S+)$"
+)
+_NODE_TYPE = "detectron2.config.config.CfgNode"
+_MERGE_ERRORS = (KeyError, ValueError, TypeError, AssertionError, AttributeError)
+
+
+def load_config(config_file: str, opts: Sequence[str] = ()) -> Any:
+    """Return Detectron2's defaults with the node ``LTH``, a config file and options merged in, and checked.
+
+    ``_BASE_`` in a file is relative to that file. Only plain YAML is read: tags that run Python code, which
+    Detectron2 itself accepts (its own ``Base-RetinaNet.yaml`` has one), are refused.
+
+    Args:
+        config_file: path of a YAML file; "" uses the defaults alone.
+        opts: ``KEY VALUE`` pairs in one list, as on Detectron2's command lines; values are Python literals or text.
+
+    Returns:
+        A ``detectron2.config.CfgNode``, not frozen. ``MODEL.DEVICE`` is as the file says.
+
+    Raises:
+        ConfigError: a file is missing or not YAML, a key is unknown, a value has the wrong type, or
+            :func:`~lth_det.d2.config.check_lth_config` refuses a value.
+    """
+    cfg = get_cfg()
+    add_lth_config(cfg)
+    if config_file:
+        _merge_file(cfg, config_file)
+    _merge_options(cfg, opts)
+    check_lth_config(cfg)
+    return cfg
+
+
+def _merge_file(cfg: Any, config_file: str) -> None:
+    path = Path(config_file).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"The config file {config_file} does not exist; check --config-file.")
+    # Detectron2's merge_from_file reads the file again, then converts keys of older versions.
+    loaded = _read(cfg, str(path))
+    if not isinstance(loaded, dict):
+        raise ConfigError(
+            f"{config_file} holds no keys; a config file has lines such as 'KEY: VALUE'."
+        )
+    if loaded.get("VERSION", cfg.VERSION) == cfg.VERSION:
+        for key, known in _unknown_keys(cfg, loaded, ()):
+            raise ConfigError(f"{config_file}: there is no config key {key}{_suggest(key, known)}.")
+    try:
+        cfg.merge_from_file(str(path), allow_unsafe=False)
+    except _MERGE_ERRORS as error:
+        raise ConfigError(f"{config_file}: {_message(error)}.") from error
+
+
+def _read(cfg: Any, path: str) -> Any:
+    try:
+        return cfg.load_yaml_with_base(path, allow_unsafe=False)
+    except yaml.constructor.ConstructorError as error:
+        raise ConfigError(
+            f"{_place(error, path)}: {error.problem}; only plain YAML is read, without tags that run Python."
+        ) from error
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or error
+        raise ConfigError(f"{_place(error, path)}: not valid YAML ({problem}).") from error
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or path} cannot be read ({error.strerror}); check the _BASE_ entries of {path}."
+        ) from error
+    except RecursionError as error:
+        raise ConfigError(f"The _BASE_ entries of {path} go round in a circle.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a text file in UTF-8.") from error
+    except _MERGE_ERRORS as error:
+        raise ConfigError(
+            f"{path} or a _BASE_ of it is empty or holds something else than keys and values ({_message(error)})."
+        ) from error
+
+
+def _unknown_keys(
+    node: Any, loaded: Any, prefix: tuple[str, ...]
+) -> Iterator[tuple[str, list[str]]]:
+    for key, value in loaded.items():
+        path = (*prefix, str(key))
+        if key not in node:
+            full = ".".join(path)
+            if not (node.is_new_allowed() or node.key_is_deprecated(full)):
+                yield full, [".".join((*prefix, str(name))) for name in node]
+        elif isinstance(value, dict) and isinstance(node[key], dict):
+            yield from _unknown_keys(node[key], value, path)
+
+
+def _merge_options(cfg: Any, opts: Sequence[str]) -> None:
+    if len(opts) % 2:
+        raise ConfigError(
+            f"The options must be pairs KEY VALUE, but {opts[-1]!r} has no value (or a pair before it is torn)."
+        )
+    for key, value in zip(opts[0::2], opts[1::2], strict=True):
+        _find_option(cfg, key)
+        try:
+            cfg.merge_from_list([key, value])
+        except _MERGE_ERRORS as error:
+            raise ConfigError(f"The option {key} {value}: {_message(error)}.") from error
+
+
+def _find_option(cfg: Any, key: str) -> None:
+    node = cfg
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(node, dict) or part not in node:
+            prefix = ".".join(parts[:depth])
+            known = (
+                [f"{prefix}.{name}" if prefix else name for name in node]
+                if isinstance(node, dict)
+                else []
+            )
+            raise ConfigError(f"There is no config key {key}{_suggest(key, known)}.")
+        node = node[part]
+
+
+def _suggest(key: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _place(error: Any, config_file: str) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f"{mark.name}, line {mark.line + 1}" if mark is not None else config_file
+
+
+def _message(error: Exception) -> str:
+    text = " ".join(str(error.args[0]).split()) if error.args else type(error).__name__
+    mismatch = _TYPE_MISMATCH.match(text)
+    if mismatch:
+        wanted, got, key = (
+            part.replace(_NODE_TYPE, "node (a group of keys)") for part in mismatch.groups()
+        )
+        hint = "; write it with a decimal point" if (wanted, got) == ("float", "int") else ""
+        return f"{key} must be of type {wanted}, but the value given is of type {got}{hint}"
+    return text.rstrip(".")
