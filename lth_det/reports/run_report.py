@@ -1,0 +1,302 @@
+"""The report of one run: ``OUTPUT_DIR/report/`` with a page, its figures and its tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from lth_det.errors import LthDetError
+from lth_det.reports import html, run_plots, run_tables, sparsity_plots
+from lth_det.reports.folder import replace_folder
+from lth_det.reports.gallery import read_model, write_gallery
+from lth_det.reports.html import Html, Section
+from lth_det.reports.plots import Drawing
+from lth_det.reports.run_data import (
+    RoundResult,
+    RunResults,
+    read_run,
+    sparsest_matching,
+    task_title,
+)
+from lth_det.reports.scenes import read_scenes
+from lth_det.reports.tables import Table, to_csv, to_latex, to_markdown
+
+TOLERANCE = 1.0
+"""AP points (0-100) that a ticket may be below dense and still count as matching it, in the summary."""
+
+
+def write_run_report(output_dir: Path) -> Path:
+    """Write the report of the run in ``output_dir`` and return the path of its page, ``report/index.html``.
+
+    The page needs no other file and no network. Beside it stand every figure as PNG and SVG, every table as CSV, the
+    tables of rounds as LaTeX, and ``report.md``. An older report is replaced as a whole, or kept when this one fails.
+    Equal results give equal bytes. What the run does not have (detections, images, metrics, tickets) is named on the
+    page and left out.
+
+    Raises:
+        RunError: ``results.json`` is missing or damaged, or the report cannot be written.
+    """
+    folder = Path(output_dir)
+    results = read_run(folder)
+    target = folder / "report"
+    with replace_folder(target) as work:
+        sections = [
+            Section("summary", "Summary", _summary(results)),
+            Section("curves", "AP against sparsity", _curves(results, work)),
+            Section("rounds", "Rounds", _rounds(results)),
+            Section("sparsity", "Where weights were pruned", _sparsity(results, work)),
+            Section("classes", "Classes", _classes(results, work)),
+            Section("images", "Images", _images(results, work)),
+            Section("provenance", "Provenance", _provenance(results)),
+        ]
+        _write_tables(results, work)
+        page = html.page(_title(results), _subtitle(results), sections, footer=_footer(results))
+        (work / "index.html").write_text(page, encoding="utf-8")
+    return target / "index.html"
+
+
+def _title(results: RunResults) -> str:
+    return f"Lottery tickets: {results.facts.get('task') or 'run'}"
+
+
+def _subtitle(results: RunResults) -> str:
+    count = len(results.tickets)
+    plural = "" if count == 1 else "s"
+    name = results.dataset.get("name") or "an unnamed dataset"
+    return f"dense model and {count} ticket{plural}, evaluated on {name}; seed {results.facts.get('seed', 'unknown')}"
+
+
+def _footer(results: RunResults) -> str:
+    version = results.facts.get("versions") or {}
+    number = version.get("lth_det", "") if isinstance(version, dict) else ""
+    return f"Made by lth_det {number} from results.json.".replace("  ", " ")
+
+
+def _summary(results: RunResults) -> Html:
+    parts = []
+    for task in results.tasks:
+        items = _cards(results, task)
+        if items:
+            parts.append(html.cards(items))
+    if results.dense is None:
+        parts.append(
+            html.note("The run has no dense round yet, so nothing can be compared with it.")
+        )
+    if not results.tickets:
+        parts.append(html.note("The run has no ticket yet; this page shows the dense model only."))
+    if not results.tasks:
+        parts.append(html.note("No round has an AP; the metrics are in metrics.csv."))
+    parts.append(
+        html.paragraph(
+            "AP is on the 0-100 scale. Sparsity counts zeros among all parameters of the network, prune rate among "
+            f"the prunable ones. A ticket matches dense here when it is at most {TOLERANCE:g} AP below it; that is one "
+            "run with one seed and no interval, so small differences are no evidence.",
+            css="quiet",
+        )
+    )
+    return html.join(parts)
+
+
+def _cards(results: RunResults, task: str) -> list[tuple[str, str, str]]:
+    name, title = f"{task}/AP", task_title(task)
+    dense = math.nan if results.dense is None else results.dense.metric(name)
+    items = []
+    if not math.isnan(dense):
+        fifty = results.dense.metric(f"{task}/AP50") if results.dense else math.nan
+        items.append((f"{title} AP, dense", f"{dense:.1f}", f"AP50 {_short(fifty)}"))
+    matching = sparsest_matching(results, task, tolerance=TOLERANCE)
+    if matching is not None:
+        items.append(_ticket_card("Sparsest matching ticket", matching, name, dense=dense))
+    elif results.tickets and not math.isnan(dense):
+        items.append(
+            (
+                "Sparsest matching ticket",
+                "none",
+                f"all lose more than {TOLERANCE:g} {title.lower()} AP",
+            )
+        )
+    scored = [ticket for ticket in results.tickets if not math.isnan(ticket.metric(name))]
+    if scored:
+        best = max(scored, key=lambda ticket: ticket.metric(name))
+        items.append(_ticket_card("Best ticket", best, name, dense=dense))
+        last = max(scored, key=lambda ticket: ticket.sparsity)
+        items.append(_ticket_card("Sparsest ticket", last, name, dense=dense))
+    return items
+
+
+def _ticket_card(
+    label: str, ticket: RoundResult, name: str, *, dense: float
+) -> tuple[str, str, str]:
+    value = ticket.metric(name)
+    change = "" if math.isnan(dense) else f" ({value - dense:+.1f})"
+    return label, f"{100 * ticket.sparsity:.1f} %", f"{ticket.title}: AP {value:.1f}{change}"
+
+
+def _short(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{value:.1f}"
+
+
+def _curves(results: RunResults, folder: Path) -> Html:
+    if not results.tasks:
+        return html.note("No round has an AP.")
+    parts = [
+        _figure(
+            folder,
+            run_plots.ap_against_sparsity(results),
+            "AP against sparsity. Equal steps to the right remove equal shares of the surviving weights. Dashed: dense. "
+            "Open symbols: controls.",
+        )
+    ]
+    by_size = run_plots.ap_by_size(results)
+    if by_size is None:
+        parts.append(
+            html.note("AP by object size needs a dense round and a ticket with APs, APm and APl.")
+        )
+    else:
+        caption = "Change of AP to dense by object size (COCO: small below 32^2 pixels of area, large above 96^2)."
+        parts.append(_figure(folder, by_size, caption))
+    return html.join(parts)
+
+
+def _rounds(results: RunResults) -> Html:
+    parts = []
+    for task in results.tasks:
+        table = run_tables.rounds_table(results, task)
+        parts.append(
+            html.table(
+                table, emphasised=(0,) if results.dense else (), caption=f"{task_title(task)} AP"
+            )
+        )
+    timings = run_tables.timings_table(results)
+    if timings.rows:
+        total = results.timings.get("total_seconds")
+        caption = "Time" if not isinstance(total, int | float) else f"Time; {total:,.0f} s in all"
+        parts.append(
+            html.details("Training and evaluation time", html.table(timings, caption=caption))
+        )
+    return html.join(parts) if parts else html.note("No round has an AP.")
+
+
+def _sparsity(results: RunResults, folder: Path) -> Html:
+    models = (*results.tickets, *results.controls)
+    tickets = results.tickets
+    parts = []
+    groups = sparsity_plots.groups(tickets)
+    if groups is None:
+        parts.append(html.note("No ticket lists its module groups."))
+    else:
+        parts.append(
+            _figure(folder, groups, "Sparsity by module group, and parameters of the last ticket.")
+        )
+    layers = sparsity_plots.layers(models)
+    if layers is None:
+        parts.append(html.note("No ticket lists its layers."))
+    else:
+        caption = "Sparsity of every prunable layer (percent of its weights that are zero); size in brackets."
+        parts.append(html.details("Layer by layer", _figure(folder, layers, caption)))
+    table = run_tables.groups_table(results)
+    if table.rows:
+        parts.append(html.details("Table of module groups", html.table(table)))
+    return html.join(parts)
+
+
+def _classes(results: RunResults, folder: Path) -> Html:
+    parts = []
+    for ticket in _shown_tickets(results):
+        changes = run_tables.class_changes(results, ticket)
+        if changes:
+            name = f"classes_round_{ticket.round:02d}"
+            drawing = run_plots.classes(changes, name=name, title=ticket.title)
+            caption = (
+                f"Change of AP by class, {ticket.title} ({100 * ticket.sparsity:.1f} % sparsity)."
+            )
+            parts.append(_figure(folder, drawing, caption))
+    if not parts:
+        return html.note("Changes by class need a dense round and a ticket with an AP per class.")
+    table = html.table(run_tables.classes_table(results))
+    return html.join([*parts, html.details("Table of all rounds and classes", table)])
+
+
+def _shown_tickets(results: RunResults) -> list[RoundResult]:
+    """Return the sparsest ticket that matches dense in the first task, and the sparsest ticket; none twice."""
+    if not results.tickets:
+        return []
+    last = max(results.tickets, key=lambda ticket: ticket.sparsity)
+    matching = (
+        sparsest_matching(results, results.tasks[0], tolerance=TOLERANCE) if results.tasks else None
+    )
+    return [last] if matching is None or matching == last else [matching, last]
+
+
+def _images(results: RunResults, folder: Path) -> Html:
+    shown = [results.dense, *_shown_tickets(results)] if results.dense else []
+    if len(shown) < 2:
+        return html.note("Pictures need a dense round and a ticket.")
+    try:
+        scenes = read_scenes(Path(str(results.dataset.get("json_file"))))
+        models = []
+        for result in shown:
+            if result is None or result.predictions is None:
+                return html.note(
+                    "Pictures need the detections of the dense round and of the tickets."
+                )
+            title = (
+                result.title
+                if result.round == 0
+                else f"{result.title} ({100 * result.sparsity:.1f} %)"
+            )
+            models.append(read_model(scenes, result.predictions, title=title))
+        root = Path(str(results.dataset.get("image_root") or ""))
+        return write_gallery(scenes, models, root, folder)
+    except LthDetError as error:
+        return html.note(f"No pictures: {error}")
+
+
+def _provenance(results: RunResults) -> Html:
+    facts = results.facts
+    versions = facts.get("versions")
+    known = versions.items() if isinstance(versions, dict) else ()
+    items = [
+        ("Rewinding to", str(facts.get("rewind", "unknown"))),
+        ("Seed", str(facts.get("seed", "unknown"))),
+        ("Configuration, SHA-256", str(facts.get("config_sha256", "unknown"))),
+        ("Dataset", str(results.dataset.get("name", "unknown"))),
+        ("Ground truth", str(results.dataset.get("json_file", "unknown"))),
+        ("Versions", ", ".join(f"{name} {value}" for name, value in sorted(known)) or "unknown"),
+    ]
+    items += [
+        (f"Ticket of {model.title}, SHA-256", model.ticket_sha256)
+        for model in (*results.tickets, *results.controls)
+        if model.ticket_sha256
+    ]
+    files = "Beside this page: every figure as PNG and SVG, tables as CSV, report.md, rounds.tex."
+    return html.join([html.definitions(items), html.paragraph(files, css="quiet")])
+
+
+def _figure(folder: Path, drawing: Drawing, caption: str) -> Html:
+    (folder / f"{drawing.name}.svg").write_text(drawing.svg, encoding="utf-8")
+    (folder / f"{drawing.name}.png").write_bytes(drawing.png)
+    return html.figure(drawing.svg, name=drawing.name, caption=caption)
+
+
+def _write_tables(results: RunResults, folder: Path) -> None:
+    makers: dict[str, Callable[[RunResults], Table]] = {
+        "metrics": run_tables.all_rounds_table,
+        "groups": run_tables.groups_table,
+        "layers": run_tables.layers_table,
+        "classes": run_tables.classes_table,
+        "timings": run_tables.timings_table,
+    }
+    for name, make in makers.items():
+        (folder / f"{name}.csv").write_text(to_csv(make(results)), encoding="utf-8")
+    markdown, latex = [f"# {_title(results)}\n", _subtitle(results) + "\n"], []
+    for task in results.tasks:
+        table = run_tables.rounds_table(results, task)
+        (folder / f"rounds_{task}.csv").write_text(to_csv(table), encoding="utf-8")
+        markdown.append(f"## {task_title(task)} AP\n\n{to_markdown(table)}")
+        caption = f"{task_title(task)} AP by round."
+        latex.append(to_latex(table, caption=caption, label=f"tab:rounds-{task}"))
+    markdown.append(f"## Module groups\n\n{to_markdown(run_tables.groups_table(results))}")
+    (folder / "report.md").write_text("\n".join(markdown), encoding="utf-8")
+    (folder / "rounds.tex").write_text("\n".join(latex), encoding="utf-8")

@@ -1,0 +1,166 @@
+"""Figures of where weights were pruned: by module group and by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lth_det.reports.plots import Drawing, render
+from lth_det.reports.run_data import LayerResult, RoundResult
+from lth_det.reports.style import BLUE, INK, PALE, SEQUENTIAL_MAP, SERIES, SKY
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def groups(models: Sequence[RoundResult]) -> Drawing | None:
+    """Draw sparsity per module group for every model, and kept / pruned counts for the last one.
+
+    ``None`` when no model has groups.
+    """
+    shown = [model for model in models if model.groups]
+    if not shown:
+        return None
+    names = list(shown[-1].groups)
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.15, 1))
+        _group_dots(left, shown, names)
+        _group_counts(right, shown[-1], names)
+        left.set_yticks(range(len(names)), names)
+        left.invert_yaxis()
+        figure.legend(loc="outside lower center", ncols=6)
+
+    return render("groups", draw, width=9.6, height=1.7 + 0.36 * len(names))
+
+
+def layers(models: Sequence[RoundResult]) -> Drawing | None:
+    """Draw the sparsity of every prunable layer as a heatmap, one column per model; ``None`` without layers."""
+    shown = [model for model in models if model.layers]
+    if not shown:
+        return None
+    rows = [layer for layer in shown[-1].layers if layer.prunable]
+    if not rows:
+        return None
+    values = _layer_values(shown, rows)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        image = axes.imshow(values, aspect="auto", cmap=SEQUENTIAL_MAP, vmin=0, vmax=100)
+        axes.set_xticks(range(len(shown)), [_column_title(model) for model in shown])
+        axes.xaxis.tick_top()
+        axes.set_yticks(range(len(rows)), [_layer_title(layer) for layer in rows])
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        _write_values(axes, values)
+        _group_rules(axes, rows)
+        bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 8 / len(rows)), pad=0.015, aspect=12)
+        bar.set_label("sparsity of the layer (%)")
+        bar.outline.set_visible(False)
+
+    return render("layers", draw, width=9.6, height=1.2 + 0.215 * len(rows))
+
+
+def _group_dots(axes: Axes, models: Sequence[RoundResult], names: Sequence[str]) -> None:
+    axes.set_title("Sparsity of each module group")
+    for index, model in enumerate(models):
+        style = SERIES[index % len(SERIES)]
+        axes.plot(
+            [100 * _share(model, name) for name in names],
+            range(len(names)),
+            color=style.colour,
+            marker=style.marker,
+            linestyle="none",
+            markersize=7,
+            label=f"{model.title} ({100 * model.sparsity:.1f} %)",
+        )
+    axes.set_xlim(-3, 103)
+    axes.set_xlabel("sparsity of the group (%)")
+
+
+def _group_counts(axes: Axes, model: RoundResult, names: Sequence[str]) -> None:
+    axes.set_title(f"Parameters after {model.title}")
+    counts = np.array(
+        [[_count(model, name, key) for key in ("total", "prunable", "pruned")] for name in names],
+        dtype=float,
+    ).reshape(-1, 3)
+    total, prunable, pruned = counts.T / 1e6
+    places = range(len(names))
+    axes.barh(places, prunable - pruned, color=BLUE, height=0.6, label="kept")
+    axes.barh(
+        places,
+        total - prunable,
+        left=prunable - pruned,
+        color=SKY,
+        height=0.6,
+        hatch="....",
+        edgecolor="white",
+        linewidth=0,
+        label="kept, not prunable",
+    )
+    axes.barh(
+        places,
+        pruned,
+        left=total - pruned,
+        color=PALE,
+        hatch="////",
+        edgecolor="white",
+        linewidth=0,
+        height=0.6,
+        label="pruned",
+    )
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("parameters (millions)")
+
+
+def _share(model: RoundResult, name: str) -> float:
+    value = model.groups.get(name, {}).get("sparsity")
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _count(model: RoundResult, name: str, key: str) -> float:
+    value = model.groups.get(name, {}).get(f"{key}_parameters")
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _layer_values(models: Sequence[RoundResult], rows: Sequence[LayerResult]) -> np.ndarray:
+    """Return (layers, models) sparsities in percent, NaN where a model lacks a layer."""
+    values = np.full((len(rows), len(models)), np.nan)
+    for column, model in enumerate(models):
+        known = {layer.name: layer for layer in model.layers}
+        for row, layer in enumerate(rows):
+            if layer.name in known:
+                values[row, column] = 100 * known[layer.name].sparsity
+    return values
+
+
+def _write_values(axes: Axes, values: np.ndarray) -> None:
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            colour = "white" if value < 55 else INK
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour)
+
+
+def _group_rules(axes: Axes, rows: Sequence[LayerResult]) -> None:
+    for index in range(1, len(rows)):
+        if rows[index].group != rows[index - 1].group:
+            axes.axhline(index - 0.5, color="white", linewidth=2.5)
+
+
+def _column_title(model: RoundResult) -> str:
+    return f"{model.title.replace(', ', chr(10))}\n{100 * model.sparsity:.1f} %"
+
+
+def _layer_title(layer: LayerResult) -> str:
+    short = layer.name.removesuffix(".weight")
+    return f"{short}  ({_short_count(layer.total_parameters)})"
+
+
+def _short_count(count: int) -> str:
+    if count >= 1_000_000:
+        return f"{count / 1e6:.1f}M"
+    return f"{count / 1e3:.1f}k" if count >= 1000 else str(count)
