@@ -1,0 +1,138 @@
+"""The embedded data sets in Detectron2's catalogs, and a clear word about data sets that are missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets.coco import load_coco_json
+
+from lth_det.data.shapes import (
+    KEYPOINT_FLIP_PAIRS,
+    KEYPOINT_NAMES,
+    SKELETON,
+    SPLITS,
+    ShapesConfig,
+    Split,
+    dataset_folder,
+    ensure_shapes,
+)
+from lth_det.data.shapes.config import FIGURE
+from lth_det.data.shapes.splits import CLASSIFICATION, KEYPOINTS
+from lth_det.errors import DataError
+
+PREFIX = "shapes_"
+
+# Okabe and Ito's palette (RGB), told apart with every kind of colour vision.
+_COLOURS = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+
+
+def register_all() -> None:
+    """Register ``shapes_{train,val}`` and ``shapes_keypoints_{train,val}``; may be called again.
+
+    Nothing is drawn and no file is touched: the data set is made when its dicts are first asked
+    for. The catalogs of Detectron2 are global, which is why this is a call and not an import effect.
+    """
+    for split in SPLITS.values():
+        if split.kind != CLASSIFICATION:
+            register_shapes(PREFIX + split.name, split, ShapesConfig())
+
+
+def register_shapes(name: str, split: Split, config: ShapesConfig) -> None:
+    """Register one split of one config under a name, unless the name is taken.
+
+    Args:
+        name: Name in the catalogs.
+        split: One of ``SPLITS`` that is not a classification split.
+        config: What is drawn.
+    """
+    if name in DatasetCatalog.list():
+        return
+
+    folder = dataset_folder(config)  # decided once: loader and metadata name the same files
+
+    def load() -> list[dict[str, Any]]:
+        ensure_shapes(config, home=folder.parent)
+        keys = ["keypoints", "num_keypoints"] if split.kind == KEYPOINTS else None
+        json_file, image_root = str(folder / split.annotations), str(folder / split.image_dir)
+        return list(load_coco_json(json_file, image_root, name, keys))
+
+    DatasetCatalog.register(name, load)
+    if split.kind == KEYPOINTS:
+        names = [FIGURE]
+        skeleton = [(a, b, _COLOURS[k % 7]) for k, (a, b) in enumerate(SKELETON)]
+        MetadataCatalog.get(name).set(
+            keypoint_names=list(KEYPOINT_NAMES),
+            keypoint_flip_map=list(KEYPOINT_FLIP_PAIRS),
+            keypoint_connection_rules=skeleton,
+        )
+    else:
+        names = [category.name for category in config.categories]
+    MetadataCatalog.get(name).set(
+        json_file=str(folder / split.annotations),
+        image_root=str(folder / split.image_dir),
+        evaluator_type="coco",
+        thing_classes=names,
+        thing_colors=[_COLOURS[k % 7] for k in range(len(names))],
+        thing_dataset_id_to_contiguous_id={k + 1: k for k in range(len(names))},
+    )
+
+
+def check_dataset_available(name: str) -> None:
+    """Make sure that a registered data set can be read; draw it if it is one of ``shapes_*``.
+
+    Args:
+        name: Name in Detectron2's catalog.
+
+    Raises:
+        DataError: The name is not registered, its files are not where they are expected, or its
+            annotation file is damaged.
+    """
+    if name not in DatasetCatalog.list():
+        raise DataError(
+            f"The data set '{name}' is not registered; known are, for example, shapes_train and "
+            "coco_2017_train."
+        )
+    if name.startswith(PREFIX):
+        DatasetCatalog.get(name)
+        return
+    metadata = MetadataCatalog.get(name)
+    for key in ("json_file", "image_root", "dirname"):
+        path = metadata.get(key)
+        if path and "://" not in path and not Path(path).exists():
+            raise DataError(_missing(name, path))
+    json_file = metadata.get("json_file")
+    if json_file and "://" not in json_file:
+        _check_json(Path(json_file))
+
+
+def _missing(name: str, path: str) -> str:
+    root = os.environ.get("DETECTRON2_DATASETS")
+    where = f"DETECTRON2_DATASETS is {root}" if root else "DETECTRON2_DATASETS is not set"
+    return (
+        f"The data set '{name}' is expected at {path}, which does not exist ({where}); put it there "
+        "(datasets/README.md shows the folders), or run on the embedded data set with "
+        "DATASETS.TRAIN \"('shapes_train',)\" DATASETS.TEST \"('shapes_val',)\"."
+    )
+
+
+def _check_json(path: Path) -> None:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read as JSON ({error}); the file is damaged: fetch or unpack it again."
+        ) from error
+    if not isinstance(content, dict) or not {"images", "categories"} <= content.keys():
+        raise DataError(f"{path} is not a COCO annotation file: it lacks 'images' or 'categories'.")

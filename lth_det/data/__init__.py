@@ -1,0 +1,1 @@
+"""Data sets: the embedded ``shapes`` data set and writers of others' formats (no torch, no Detectron2)."""
