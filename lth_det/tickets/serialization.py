@@ -108,12 +108,17 @@ def _manifest(ticket: Ticket) -> dict[str, Any]:
     return make_manifest(
         shapes=ticket.mask.shapes,
         mask_sha256=ticket.mask.sha256(),
-        weights_sha256=None if ticket.weights is None else _weights_sha256(ticket.weights),
+        weights_sha256=None if ticket.weights is None else weights_sha256(ticket.weights),
         provenance=ticket.provenance,
     )
 
 
-def _weights_sha256(weights: Mapping[str, Tensor]) -> str:
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """Return the hash of a state dict: names, dtypes, shapes and bytes, whatever the order of the names.
+
+    Raises:
+        TicketFormatError: a dtype that a ticket cannot store.
+    """
     others = [name for name, value in weights.items() if dtype_name(value.dtype) is None]
     if others:
         raise TicketFormatError(
