@@ -1,16 +1,23 @@
 """From a config file and KEY VALUE options to a checked configuration; every mistake is one sentence."""
 
 import difflib
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from detectron2.config import get_cfg
 
+# Imported for its entry in Detectron2's registry, which configurations name.
+from lth_det.d2 import c4_heads as _c4_heads  # noqa: F401
+from lth_det.d2.backbone import add_narrow_resnet_config
 from lth_det.d2.config import add_lth_config, check_lth_config
 from lth_det.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 # What yacs says, with both values in full between the types and the key.
 _TYPE_MISMATCH = re.compile(
@@ -31,19 +38,33 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> Any:
         opts: ``KEY VALUE`` pairs in one list, as on Detectron2's command lines; values are Python literals or text.
 
     Returns:
-        A ``detectron2.config.CfgNode``, not frozen. ``MODEL.DEVICE`` is as the file says.
+        A ``detectron2.config.CfgNode``, not frozen. Where nothing sets ``MODEL.DEVICE`` it is ``cuda`` if that is there,
+        else ``cpu``. Frozen layers without weights are logged as a warning.
 
     Raises:
         ConfigError: a file is missing or not YAML, a key is unknown, a value has the wrong type, or
             :func:`~lth_det.d2.config.check_lth_config` refuses a value.
     """
     cfg = get_cfg()
+    if not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"  # Detectron2's default is cuda
     add_lth_config(cfg)
+    add_narrow_resnet_config(cfg)
     if config_file:
         _merge_file(cfg, config_file)
     _merge_options(cfg, opts)
     check_lth_config(cfg)
+    _warn_of_frozen_noise(cfg)
     return cfg
+
+
+def _warn_of_frozen_noise(cfg: Any) -> None:
+    if not cfg.MODEL.WEIGHTS and cfg.MODEL.BACKBONE.FREEZE_AT > 0:
+        logger.warning(
+            "MODEL.WEIGHTS is empty and MODEL.BACKBONE.FREEZE_AT is %d: the first stages keep their random weights. "
+            "Fine for a trial; for results name ImageNet weights.",
+            cfg.MODEL.BACKBONE.FREEZE_AT,
+        )
 
 
 def _merge_file(cfg: Any, config_file: str) -> None:
