@@ -44,7 +44,7 @@ nav a:hover, nav a:focus { color: var(--blue); }
 section { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 1.1rem 1.4rem 1.3rem; margin: 1.2rem 0; }
 h2 { font-size: 1.2rem; margin: 0 0 .7rem; }
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
-p { max-width: 75ch; margin: .5rem 0; }
+p { max-width: 95ch; margin: .5rem 0; }
 .lead { font-size: 1.08rem; }
 .quiet, figcaption, caption { color: var(--muted); font-size: .88rem; }
 .note { background: #fff8e6; border-left: 4px solid var(--orange); padding: .55rem .9rem; max-width: none; font-size: .92rem; }
@@ -92,7 +92,7 @@ details { margin: .6rem 0; } summary { cursor: pointer; color: var(--blue); }
 .false .line { stroke: var(--orange); stroke-dasharray: 6 3; }
 .missed .line { stroke: var(--vermilion); stroke-dasharray: 2 3; stroke-width: 2.5px; }
 .ignored .line { stroke: var(--purple); stroke-dasharray: 8 3 2 3; stroke-width: 1.5px; }
-.mark .area { stroke: none; fill-opacity: .28; }
+.mark .area { stroke: none; fill-opacity: .2; }
 .mark .dot { fill: #fff; stroke-width: 1.5px; }
 .truth .dot { stroke: var(--green); } .found .dot { stroke: var(--blue); } .false .dot { stroke: var(--orange); } .missed .dot { stroke: var(--vermilion); }
 .truth .area { fill: var(--green); } .found .area { fill: var(--blue); } .false .area { fill: var(--orange); }

@@ -20,7 +20,7 @@ STATE_COLOURS = {
     "missed": VERMILION,
     "ignored": PURPLE,
 }
-DASHES = {"false": (8, 5), "missed": (3, 4), "ignored": (10, 4)}
+DASHES = {"false": (11, 8), "missed": (4, 8), "ignored": (16, 9)}
 PANEL_WIDTH = 400
 PAGE_SIDE = 640
 MARGIN = 8
@@ -100,7 +100,7 @@ def draw_marks(image: np.ndarray, marks: Sequence[Mark], *, scale: float = 1.0) 
         marks: their coordinates are multiplied by ``scale`` first.
         scale: pixels of ``image`` per pixel of the dataset's image.
     """
-    result = image.copy()
+    result: np.ndarray = image.copy()
     for mark in marks:
         if mark.state != "missed":
             result = _fill(result, mark, scale)
@@ -110,7 +110,7 @@ def draw_marks(image: np.ndarray, marks: Sequence[Mark], *, scale: float = 1.0) 
         _joints(result, mark, scale, colour)
         x, y = (round(value * scale) for value in mark.box[:2])
         place = (x + 2, y - 4) if y > 14 else (x + 2, y + 13)
-        _text(result, mark.label, place, colour=(255, 255, 255), size=0.42, outline=True)
+        _text(result, mark.label, place, colour=(255, 255, 255), size=0.42, boxed=True)
     return result
 
 
@@ -126,7 +126,7 @@ def _fill(image: np.ndarray, mark: Mark, scale: float) -> np.ndarray:
     layer = image.copy()
     shapes = [np.round(np.array(outline) * scale).astype(np.int32) for outline in mark.outlines]
     cv2.fillPoly(layer, shapes, _bgr(STATE_COLOURS[mark.state]))
-    return np.asarray(cv2.addWeighted(layer, 0.3, image, 0.7, 0))
+    return np.asarray(cv2.addWeighted(layer, 0.22, image, 0.78, 0))
 
 
 def _box(image: np.ndarray, mark: Mark, scale: float, colour: tuple[int, int, int]) -> None:
@@ -180,10 +180,15 @@ def _text(
     *,
     colour: tuple[int, int, int],
     size: float,
-    outline: bool = False,
+    boxed: bool = False,
 ) -> None:
     import cv2
 
-    if outline:
-        cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 3, cv2.LINE_AA)
+    if boxed:
+        (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+        corners = (
+            (place[0] - 2, place[1] - height - 2),
+            (place[0] + width + 2, place[1] + below - 2),
+        )
+        cv2.rectangle(image, *corners, (40, 31, 31), -1)
     cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)

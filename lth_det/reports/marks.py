@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from lth_det.reports.found import Match
+from lth_det.reports.outlines import Outline, Point, outlines_of
 from lth_det.reports.scenes import Box, Category, Item, Picture, Scenes
 
 TRUTH, MISSED = "truth", "missed"
 ALWAYS = 2.0
 """A score cut above every score."""
-
-Point = tuple[float, float]
-Outline = tuple[Point, ...]
 
 
 @dataclass(frozen=True)
@@ -83,21 +78,6 @@ def model_panel(
     return Panel(title, (*missed, *reversed(drawn)))
 
 
-def outlines_of(segmentation: Any, *, height: int, width: int) -> tuple[Outline, ...]:
-    """Return the outlines of a COCO segmentation (polygons, or run-length code of the given size).
-
-    A segmentation that cannot be decoded has no outlines.
-    """
-    if isinstance(segmentation, list):
-        return tuple(
-            tuple(zip(polygon[0::2], polygon[1::2], strict=False))
-            for polygon in segmentation
-            if isinstance(polygon, list) and len(polygon) >= 6
-        )
-    mask = _decode(segmentation, height=height, width=width)
-    return () if mask is None else _contours(mask)
-
-
 def _mark(
     scenes: Scenes,
     picture: Picture,
@@ -121,30 +101,4 @@ def _mark(
         bones=tuple(pair for pair in category.skeleton if max(pair) < len(joints)),
         shown_above=above,
         shown_up_to=up_to,
-    )
-
-
-def _decode(segmentation: Any, *, height: int, width: int) -> np.ndarray | None:
-    from pycocotools import mask as coco_mask
-
-    try:
-        if list(segmentation["size"]) != [height, width]:
-            return None
-        counts = segmentation["counts"]
-        if isinstance(counts, list):
-            segmentation = coco_mask.frPyObjects(segmentation, height, width)
-        return np.ascontiguousarray(coco_mask.decode(segmentation))
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _contours(mask: np.ndarray) -> tuple[Outline, ...]:
-    import cv2
-
-    found, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    smooth = (cv2.approxPolyDP(contour, 0.6, True) for contour in found)
-    return tuple(
-        tuple((float(x) + 0.5, float(y) + 0.5) for x, y in contour.reshape(-1, 2))
-        for contour in smooth
-        if len(contour) >= 3
     )

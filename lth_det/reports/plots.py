@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 FONT_SIZE: Final = 9.0
 PNG_DPI: Final = 160
+# Where labels would touch, the one that comes first here is kept.
 SPARSITY_TICKS: Final = (
-    *(0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
-    *(0.95, 0.98, 0.99, 0.995, 0.998, 0.999),
+    *(0.0, 0.9, 0.8, 0.5, 0.95, 0.99, 0.999, 0.98, 0.7),
+    *(0.995, 0.998, 0.2, 0.3, 0.6, 0.4, 0.1, 0.05),
 )
-REMAINING_TICKS: Final = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+REMAINING_TICKS: Final = (
+    *(1.0, 0.1, 0.5, 0.2, 0.05, 0.01, 0.001, 0.02),
+    *(0.3, 0.7, 0.005, 0.002, 0.8, 0.6, 0.4, 0.9, 0.95),
+)
 SMALLEST_REMAINING: Final = 1e-6
 
 SETTINGS: Final = {
@@ -132,13 +136,10 @@ def sparsity_axis(axes: Axes, largest: float) -> None:
 
 
 def _spread(positions: Sequence[float], end: float) -> list[int]:
-    """Return the indices of positions up to ``end`` that leave room for their labels, the last ones first."""
+    """Return the indices of positions up to ``end``, in order of place, without those too near to an earlier one."""
     gap = end * 0.085
-    inside = [index for index, position in enumerate(positions) if position <= end * 1.04]
     kept: list[int] = []
-    for index in reversed(inside):
-        if not kept or positions[kept[-1]] - positions[index] >= gap:
+    for index, position in enumerate(positions):
+        if position <= end * 1.04 and all(abs(position - positions[k]) >= gap for k in kept):
             kept.append(index)
-    if 0 not in kept:
-        kept[-1] = 0
-    return sorted(kept)
+    return sorted(kept, key=lambda index: positions[index])

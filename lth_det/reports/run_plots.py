@@ -116,13 +116,16 @@ def _tickets(axes: Axes, results: RunResults, tickets: Sequence[RoundResult], na
         label="tickets",
     )
     for ticket in tickets:
+        above = results.dense is None or ticket.metric(name) >= results.dense.metric(name)
         axes.annotate(
             f"{ticket.metric(name):.1f}",
             (sparsity_position(ticket.sparsity), ticket.metric(name)),
-            xytext=(0, 7),
+            xytext=(0, 11 if above else -11),
             textcoords="offset points",
             ha="center",
+            va="center",
             color=BLUE,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
         )
 
 

@@ -179,7 +179,6 @@ def _rounds(results: RunResults) -> Html:
 
 
 def _sparsity(results: RunResults, folder: Path) -> Html:
-    models = (*results.tickets, *results.controls)
     tickets = results.tickets
     parts = []
     groups = sparsity_plots.groups(tickets)
@@ -189,12 +188,12 @@ def _sparsity(results: RunResults, folder: Path) -> Html:
         parts.append(
             _figure(folder, groups, "Sparsity by module group, and parameters of the last ticket.")
         )
-    layers = sparsity_plots.layers(models)
+    layers = sparsity_plots.layers(tickets)
     if layers is None:
         parts.append(html.note("No ticket lists its layers."))
     else:
-        caption = "Sparsity of every prunable layer (percent of its weights that are zero); size in brackets."
-        parts.append(html.details("Layer by layer", _figure(folder, layers, caption)))
+        caption = "Sparsity of every prunable layer: percent of its weights that are zero; its number of weights in brackets."
+        parts.append(_figure(folder, layers, caption))
     table = run_tables.groups_table(results)
     if table.rows:
         parts.append(html.details("Table of module groups", html.table(table)))
@@ -237,10 +236,8 @@ def _images(results: RunResults, folder: Path) -> Html:
         scenes = read_scenes(Path(str(results.dataset.get("json_file"))))
         models = []
         for result in shown:
-            if result is None or result.predictions is None:
-                return html.note(
-                    "Pictures need the detections of the dense round and of the tickets."
-                )
+            if result.predictions is None:
+                return html.note(f"Pictures need the detections of {result.title}.")
             title = (
                 result.title
                 if result.round == 0
@@ -291,6 +288,8 @@ def _write_tables(results: RunResults, folder: Path) -> None:
     for name, make in makers.items():
         (folder / f"{name}.csv").write_text(to_csv(make(results)), encoding="utf-8")
     markdown, latex = [f"# {_title(results)}\n", _subtitle(results) + "\n"], []
+    if results.tasks:
+        markdown.append("![AP against sparsity](ap_against_sparsity.png)\n")
     for task in results.tasks:
         table = run_tables.rounds_table(results, task)
         (folder / f"rounds_{task}.csv").write_text(to_csv(table), encoding="utf-8")

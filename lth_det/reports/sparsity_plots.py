@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lth_det.reports.plots import Drawing, render
+from lth_det.reports.plots import Drawing, render, sparsity_position
 from lth_det.reports.run_data import LayerResult, RoundResult
 from lth_det.reports.style import BLUE, INK, PALE, SEQUENTIAL_MAP, SERIES, SKY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+COLOUR_TICKS = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 
 
 def groups(models: Sequence[RoundResult]) -> Drawing | None:
@@ -32,13 +34,17 @@ def groups(models: Sequence[RoundResult]) -> Drawing | None:
         _group_counts(right, shown[-1], names)
         left.set_yticks(range(len(names)), names)
         left.invert_yaxis()
-        figure.legend(loc="outside lower center", ncols=6)
+        left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+        right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
 
     return render("groups", draw, width=9.6, height=1.7 + 0.36 * len(names))
 
 
 def layers(models: Sequence[RoundResult]) -> Drawing | None:
-    """Draw the sparsity of every prunable layer as a heatmap, one column per model; ``None`` without layers."""
+    """Draw the sparsity of every prunable layer as a heatmap, one column per model; ``None`` without layers.
+
+    Colours follow ``sparsity_position``: equal steps of colour are equal shares of the remaining weights.
+    """
     shown = [model for model in models if model.layers]
     if not shown:
         return None
@@ -49,16 +55,22 @@ def layers(models: Sequence[RoundResult]) -> Drawing | None:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        image = axes.imshow(values, aspect="auto", cmap=SEQUENTIAL_MAP, vmin=0, vmax=100)
+        places = np.vectorize(sparsity_position)(values)
+        end = max(float(np.nanmax(places)), 1.0)
+        image = axes.imshow(places, aspect="auto", cmap=SEQUENTIAL_MAP, vmin=0, vmax=end)
         axes.set_xticks(range(len(shown)), [_column_title(model) for model in shown])
         axes.xaxis.tick_top()
         axes.set_yticks(range(len(rows)), [_layer_title(layer) for layer in rows])
         axes.grid(visible=False)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        _write_values(axes, values)
+        _write_values(axes, values, dark=0.5 * end)
         _group_rules(axes, rows)
         bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 8 / len(rows)), pad=0.015, aspect=12)
+        ticks = [tick for tick in COLOUR_TICKS if sparsity_position(tick) <= end]
+        bar.set_ticks(
+            [sparsity_position(tick) for tick in ticks], labels=[f"{100 * t:g}" for t in ticks]
+        )
         bar.set_label("sparsity of the layer (%)")
         bar.outline.set_visible(False)
 
@@ -97,7 +109,7 @@ def _group_counts(axes: Axes, model: RoundResult, names: Sequence[str]) -> None:
         left=prunable - pruned,
         color=SKY,
         height=0.6,
-        hatch="....",
+        hatch="\\\\\\\\",
         edgecolor="white",
         linewidth=0,
         label="kept, not prunable",
@@ -128,21 +140,21 @@ def _count(model: RoundResult, name: str, key: str) -> float:
 
 
 def _layer_values(models: Sequence[RoundResult], rows: Sequence[LayerResult]) -> np.ndarray:
-    """Return (layers, models) sparsities in percent, NaN where a model lacks a layer."""
+    """Return (layers, models) sparsities (0-1), NaN where a model lacks a layer."""
     values = np.full((len(rows), len(models)), np.nan)
     for column, model in enumerate(models):
         known = {layer.name: layer for layer in model.layers}
         for row, layer in enumerate(rows):
             if layer.name in known:
-                values[row, column] = 100 * known[layer.name].sparsity
+                values[row, column] = known[layer.name].sparsity
     return values
 
 
-def _write_values(axes: Axes, values: np.ndarray) -> None:
+def _write_values(axes: Axes, values: np.ndarray, *, dark: float) -> None:
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):
-            colour = "white" if value < 55 else INK
-            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour)
+            colour = "white" if sparsity_position(value) < dark else INK
+            axes.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color=colour)
 
 
 def _group_rules(axes: Axes, rows: Sequence[LayerResult]) -> None:
@@ -152,7 +164,7 @@ def _group_rules(axes: Axes, rows: Sequence[LayerResult]) -> None:
 
 
 def _column_title(model: RoundResult) -> str:
-    return f"{model.title.replace(', ', chr(10))}\n{100 * model.sparsity:.1f} %"
+    return f"{model.title}\n{100 * model.sparsity:.1f} % in all"
 
 
 def _layer_title(layer: LayerResult) -> str:

@@ -82,6 +82,9 @@ def _write_dataset(folder, images, size, rng, keypoints):
         cv2.imwrite(str(folder / name), picture)
         entries.append({"id": image_id, "file_name": name, "width": width, "height": height})
     annotations[0]["iscrowd"] = 1
+    if not keypoints:
+        for annotation in annotations:
+            del annotation["keypoints"]
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(NAMES)]
     for category in categories:
         if keypoints:
@@ -200,7 +203,7 @@ def _detections(truth, rng, *, lost, keypoints):
         x, y, w, h = entry["bbox"]
         dx, dy = rng.normal(0, 0.05, 2) * (w, h)
         category = entry["category_id"] if rng.random() > 0.08 else 1 + entry["category_id"] % 6
-        polygon = np.array(entry["segmentation"][0]).reshape(-1, 2) + (dx, dy)
+        polygon = np.add(np.array(entry["segmentation"][0]).reshape(-1, 2), (dx, dy))
         item = {
             "image_id": entry["image_id"],
             "category_id": category,
@@ -209,7 +212,7 @@ def _detections(truth, rng, *, lost, keypoints):
             "segmentation": [polygon.ravel().tolist()],
         }
         if keypoints:
-            flat = np.array(entry["keypoints"]).reshape(-1, 3) + (dx, dy, 0)
+            flat = np.add(np.array(entry["keypoints"]).reshape(-1, 3), (dx, dy, 0))
             item["keypoints"] = flat.ravel().tolist()
         found.append(item)
     return found
