@@ -1,0 +1,170 @@
+"""Masks as COCO run-length codes: conversion of polygons, and a check of every code before C code reads it.
+
+pycocotools decodes a compressed code without looking whether its runs add up to the image; a damaged code there means
+wrong areas or reads past the end of memory. Here all codes of a file are decoded at once with NumPy and refused when
+their runs are negative or do not fill the image exactly.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_api
+
+from lth_det.analysis.checks import FloatArray, IntArray
+from lth_det.errors import InputError
+
+_LARGEST_COORDINATE = 1e5
+_MOST_PIXELS = 2**31
+_MOST_CHARACTERS = 7  # of one run length: 7 x 5 bits hold every count of an image below 2^31 pixels
+
+
+def code_areas(counts: Sequence[bytes], pixels: IntArray, *, where: str, label: str) -> FloatArray:
+    """Return the area in px^2 of compressed codes, (N,) float64, after checking them.
+
+    Args:
+        counts: the ``counts`` strings.
+        pixels: (N,) height times width of each mask.
+        where: the file, for the sentence.
+        label: one mask in words ("mask of result"), for the sentence.
+
+    Raises:
+        InputError: a code has other characters, is cut off, or its runs do not add up to ``pixels``.
+    """
+    number = len(counts)
+    if number == 0:
+        return np.zeros(0)
+    length = np.fromiter(map(len, counts), dtype=np.int64, count=number)
+    if (length == 0).any():
+        _refuse(int(np.argmin(length)), where=where, label=label)
+    code = np.frombuffer(b"".join(counts), dtype=np.uint8).astype(np.int64) - 48
+    owner = np.repeat(np.arange(number), length)
+    last = (code & 0x20) == 0
+    final = np.cumsum(length) - 1
+    strange = (code < 0) | (code > 63)
+    strange[final] |= ~last[final]
+    if strange.any():
+        _refuse(int(owner[int(np.argmax(strange))]), where=where, label=label)
+    run_end = np.flatnonzero(last)
+    run_start = np.append(0, run_end[:-1] + 1)
+    run_length = run_end - run_start + 1
+    run_owner = owner[run_end]
+    if run_length.max() > _MOST_CHARACTERS:
+        _refuse(int(run_owner[int(run_length.argmax())]), where=where, label=label)
+    place = np.arange(code.size) - np.repeat(run_start, run_length)
+    value = np.add.reduceat((code & 0x1F) << (5 * place), run_start)
+    negative = (code[run_end] & 0x10) != 0
+    value = np.where(negative, value - (np.int64(1) << (5 * run_length)), value)
+    runs = _undo_differences(value, run_owner)
+    total = np.bincount(run_owner, weights=runs, minlength=number)
+    wrong = (total != pixels) | (np.bincount(run_owner, weights=runs < 0, minlength=number) > 0)
+    if wrong.any():
+        _refuse(int(np.argmax(wrong)), where=where, label=label)
+    area: FloatArray = np.bincount(
+        run_owner, weights=runs * (_local(run_owner) % 2), minlength=number
+    ).astype(np.float64)
+    return area
+
+
+def _undo_differences(value: IntArray, owner: IntArray) -> IntArray:
+    """Return run lengths: from the fourth number of a code on, each is stored minus the one two places before."""
+    runs = value.copy()
+    local = _local(owner)
+    for parity in (0, 1):
+        chain = value[parity::2]
+        total = np.cumsum(chain)
+        restart = local[parity::2] <= 2
+        start = np.maximum.accumulate(np.where(restart, np.arange(chain.size), 0))
+        runs[parity::2] = total - total[start] + chain[start]
+    return np.asarray(runs, dtype=np.int64)
+
+
+def _local(owner: IntArray) -> IntArray:
+    first = np.searchsorted(owner, owner, side="left")
+    local: IntArray = np.arange(owner.size, dtype=np.int64) - first
+    return local
+
+
+def _refuse(index: int, *, where: str, label: str) -> None:
+    raise InputError(
+        f"{where}: the {label} number {index} is damaged: its runs do not fill its image; write the file again."
+    )
+
+
+def check_size(height: int, width: int, *, where: str, what: str) -> None:
+    """Check that an image size can carry masks.
+
+    Raises:
+        InputError: a side is not positive, or the image has 2^31 pixels or more.
+    """
+    if height < 1 or width < 1 or height * width >= _MOST_PIXELS:
+        raise InputError(
+            f"{where}: {what} has the size {height} x {width} (height x width), which cannot carry a mask; "
+            "give `height` and `width` of the image in pixels."
+        )
+
+
+def to_code(segmentation: Any, size: tuple[int, int], *, where: str, what: str) -> dict[str, Any]:
+    """Return a polygon list or a run-length code as a compressed code ``{"size": [h, w], "counts": bytes}``.
+
+    As in pycocotools, a list whose parts have four numbers holds boxes. Codes are not checked here (:func:`code_areas`
+    does that for many at once), only their size is.
+
+    Args:
+        segmentation: the JSON value.
+        size: (height, width) of the image in pixels.
+        where: the file, for the sentence.
+        what: the annotation or result, for the sentence.
+
+    Raises:
+        InputError: neither, or of another size than the image.
+    """
+    if isinstance(segmentation, dict):
+        return _dict_to_code(segmentation, size, where=where, what=what)
+    if isinstance(segmentation, list) and segmentation and _are_polygons(segmentation):
+        parts = mask_api.frPyObjects(segmentation, size[0], size[1])
+        merged: dict[str, Any] = mask_api.merge(parts)
+        return merged
+    raise InputError(
+        f"{where}: {what} has a segmentation that is neither polygons (lists of at least 6 numbers) nor a run-length code."
+    )
+
+
+def _are_polygons(parts: list[Any]) -> bool:
+    if not set(map(type, parts)) <= {list}:
+        return False
+    lengths = set(map(len, parts))
+    if lengths != {4} and not all(length >= 6 and length % 2 == 0 for length in lengths):
+        return False
+    return all(
+        type(v) in (int, float) and -_LARGEST_COORDINATE <= v <= _LARGEST_COORDINATE
+        for part in parts
+        for v in part
+    )
+
+
+def _dict_to_code(
+    value: dict[str, Any], size: tuple[int, int], *, where: str, what: str
+) -> dict[str, Any]:
+    stated, counts = value.get("size"), value.get("counts")
+    if not (isinstance(stated, list | tuple) and list(stated) == [size[0], size[1]]):
+        raise InputError(
+            f"{where}: {what} has a mask of size {stated}, but its image is {size[0]} x {size[1]} (height x width); "
+            "masks must have the size of the original image."
+        )
+    if isinstance(counts, str) and counts.isascii():
+        return {"size": [size[0], size[1]], "counts": counts.encode()}
+    if isinstance(counts, bytes):
+        return {"size": [size[0], size[1]], "counts": counts}
+    if isinstance(counts, list) and _fills(counts, size[0] * size[1]):
+        code: dict[str, Any] = mask_api.frPyObjects(
+            {"size": [size[0], size[1]], "counts": counts}, size[0], size[1]
+        )
+        return code
+    raise InputError(
+        f"{where}: {what} has a mask whose runs do not fill its image; write the file again."
+    )
+
+
+def _fills(counts: list[Any], pixels: int) -> bool:
+    return set(map(type, counts)) <= {int} and all(c >= 0 for c in counts) and sum(counts) == pixels
