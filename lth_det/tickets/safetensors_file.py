@@ -178,6 +178,8 @@ def checked_shape(value: object) -> tuple[int, ...] | None:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for name, _ in pairs:
+        name.encode()  # a lone surrogate is a ValueError here, not later when the name is printed
     value = dict(pairs)
     if len(value) < len(pairs):
         names = [name for name, _ in pairs]
@@ -195,8 +197,8 @@ def _tensor_info(name: str, info: object, first: int, path: str | os.PathLike[st
         raise TicketFormatError(f"{path} is damaged: the entry of {name!r} is incomplete.")
     dtype = _DTYPES.get(info["dtype"]) if isinstance(info["dtype"], str) else None
     shape = checked_shape(info["shape"])
-    offsets = checked_shape(info["data_offsets"])
-    if dtype is None or shape is None or offsets is None or len(offsets) != 2:
+    offsets = info["data_offsets"]
+    if dtype is None or shape is None or not _is_pair_of_counts(offsets):
         raise TicketFormatError(
             f"{path} is damaged: {name!r} has an impossible dtype, shape or offset."
         )
@@ -207,6 +209,14 @@ def _tensor_info(name: str, info: object, first: int, path: str | os.PathLike[st
             f"{list(shape)} of {dtype}."
         )
     return TensorInfo(dtype=dtype, shape=shape, start=first + start, end=first + end)
+
+
+def _is_pair_of_counts(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(item) is int and item >= 0 for item in value)
+    )
 
 
 def _require_no_gaps(
