@@ -1,6 +1,6 @@
 """The parameter table of a detector: module group of every parameter, and whether it may be pruned or why not."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from detectron2.layers import CycleBatchNormList, DeformConv, ModulatedDeformConv
@@ -33,7 +33,7 @@ PRESETS = ("default", "paper")
 DENSE_GROUPS = {
     # Few weights, and every feature or every output depends on them. Unknown parts may hold output layers.
     "default": ("stem", "predictors", FALLBACK_GROUP),
-    # The predecessor's name rule took the stem; no output layer's name matched it.
+    # The predecessor's name rule took the stem; no output layer's name matched it. C4 models: see below.
     "paper": ("predictors", FALLBACK_GROUP),
 }
 """Groups that stay dense under each preset when nothing else is said."""
@@ -54,34 +54,40 @@ def parameter_table(
 
     * ``default``: the weights of all convolutions (transposed too) and linear layers, shortcut convolutions
       included, that are trained: a frozen weight cannot adapt to the zeros around it.
-    * ``paper``: the set of Girish et al. (CVPR 2021), whose rule was "the name has 'weight' and one of conv, fpn, fcn,
-      fc1, fc2". On their models: stem, block, FPN, RPN and head weights even where frozen, without the shortcuts of
-      residual blocks and without output layers. Ours is decided by module types, so a norm layer inside a
-      convolution (``conv1.norm.weight``) does not slip in; RetinaNet, where that rule finds only the backbone and the
-      FPN's lateral and output convolutions, is treated like the others.
+    * ``paper``: the set of Girish et al. (CVPR 2021), whose rule for COCO was "the name has 'weight' and one of conv,
+      fpn, fcn, fc1, fc2": stem, block, FPN, RPN and head weights even where frozen, without the shortcuts of residual
+      blocks and without output layers. Ours is decided by module types, so a norm layer inside a convolution
+      (``conv1.norm.weight``) does not slip in; RetinaNet, where that rule finds only the backbone and the FPN's
+      lateral and output convolutions, is treated like the others. Their code for C4 models could not reach the stem,
+      so there it stays dense.
 
     Args:
         model: a Detectron2 model, wrapped in ``DistributedDataParallel`` or not; names are those without ``module.``.
         preset: ``default`` or ``paper``.
-        dense_groups: groups that stay dense; None means :data:`DENSE_GROUPS` of the preset. Under ``paper`` the
-            groups ``predictors`` and ``other`` stay dense in any case.
+        dense_groups: groups that stay dense; None means :data:`DENSE_GROUPS` of the preset.
 
     Raises:
         ConfigError: an unknown preset or group.
     """
     if preset not in PRESETS:
         raise ConfigError(f"The preset is {preset!r}; choose one of {', '.join(PRESETS)}.")
-    dense = frozenset(DENSE_GROUPS[preset] if dense_groups is None else dense_groups)
+    model = _unwrap(model)
+    groups = module_groups(model)
+    if dense_groups is None:
+        dense = frozenset(DENSE_GROUPS[preset])
+        if preset == "paper" and _is_c4(groups):
+            dense |= {"stem"}
+    else:
+        dense = frozenset(dense_groups)
     unknown = sorted(dense - set(GROUPS))
     if unknown:
         raise ConfigError(
             f"There is no module group {', '.join(map(repr, unknown))}; choose from {', '.join(GROUPS)}."
         )
-    model = model.module if isinstance(model, DistributedDataParallel) else model
     return build_table(
         model.named_parameters(),
-        group_of=_GroupOf(model),
-        reason_not_prunable=_Prunability(model, preset, dense),
+        group_of=lambda name, _: groups[_owner(name)],
+        reason_not_prunable=_Prunability(model, groups, dense, paper=preset == "paper"),
     )
 
 
@@ -89,37 +95,38 @@ def parameter_table_from_cfg(cfg: Any, model: nn.Module) -> ParameterTable:
     """Return the table that ``cfg.LTH.PRESET`` and ``cfg.LTH.GROUP_PRUNE_RATE`` ask for.
 
     A group whose rate is 0 stays dense; ``other`` (parts without a group rule) has no key and stays dense. Under the
-    preset ``paper`` the stem is part of the pool although ``GROUP_PRUNE_RATE.STEM`` is 0 by default.
+    preset ``paper`` the stem is part of the pool (except in C4 models) although ``GROUP_PRUNE_RATE.STEM`` is 0 by
+    default.
 
     Raises:
         ConfigError: an unknown preset.
     """
     rates = cfg.LTH.GROUP_PRUNE_RATE
     dense = {key.lower() for key in GROUP_KEYS if rates[key] == 0} | {FALLBACK_GROUP}
-    if cfg.LTH.PRESET == "paper":
+    if cfg.LTH.PRESET == "paper" and not _is_c4(module_groups(_unwrap(model))):
         dense.discard("stem")
     return parameter_table(model, preset=cfg.LTH.PRESET, dense_groups=dense)
 
 
-class _GroupOf:
-    """Parameter name -> module group: that of the module which owns the parameter."""
+def _unwrap(model: nn.Module) -> nn.Module:
+    return model.module if isinstance(model, DistributedDataParallel) else model
 
-    def __init__(self, model: nn.Module) -> None:
-        self._groups = module_groups(model)
 
-    def __call__(self, name: str, _parameter: Tensor) -> str:
-        return self._groups[_owner(name)]
+def _is_c4(groups: Mapping[str, str]) -> bool:
+    return "res5" in groups.values()
 
 
 class _Prunability:
     """Parameter name -> why it may not be pruned, "" if it may."""
 
-    def __init__(self, model: nn.Module, preset: str, dense_groups: frozenset[str]) -> None:
+    def __init__(
+        self, model: nn.Module, groups: Mapping[str, str], dense: frozenset[str], *, paper: bool
+    ) -> None:
         self._modules = dict(model.named_modules())
-        self._groups = module_groups(model)
-        self._paper = preset == "paper"
-        self._shortcuts = shortcut_modules(model) if self._paper else frozenset()
-        self._dense = dense_groups | frozenset(DENSE_GROUPS["paper"] if self._paper else ())
+        self._groups = groups
+        self._dense = dense
+        self._paper = paper
+        self._shortcuts = shortcut_modules(model) if paper else frozenset()
 
     def __call__(self, name: str, parameter: Tensor) -> str:
         owner = _owner(name)
