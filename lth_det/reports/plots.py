@@ -60,6 +60,8 @@ SETTINGS: Final = {
     "lines.linewidth": 1.8,
     "lines.markersize": 6.0,
     # Text stays text in SVG files (searchable, small); the salt makes their ids the same in every run.
+    # Names from files may hold dollar signs; they are text, not formulas.
+    "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "lth_det",
 }
@@ -95,6 +97,9 @@ def render(
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
+        # Both forms share one layout; computing it again for each file would double the time.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         vector, pixels = io.StringIO(), io.BytesIO()
         figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(pixels, format="png", dpi=PNG_DPI, metadata={"Software": None})

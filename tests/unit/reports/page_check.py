@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-EVIL = '<script>alert("x")</script>&\''
+EVIL = '<script>alert("x")</script>&$x^$\''
 """Text that must never reach a page as it is."""
 
 

@@ -140,6 +140,7 @@ def _no_dense(folder):
         (_no_dense, "no dense round yet"),
     ],
 )
+@pytest.mark.usefixtures("quick_figures")
 def test_what_a_run_lacks_is_named_on_the_page(small_run, damage, words):
     damage(small_run)
     page = page_of(small_run)
@@ -168,6 +169,7 @@ def test_names_from_files_are_escaped_everywhere(small_run):
     assert Tags(page).names.count("script") == 1
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_keypoints_are_drawn_with_their_skeleton(tmp_path):
     page = page_of(make_run(tmp_path / "run", rounds=2, images=2, keypoints=True))
     assert "Keypoint AP" in page
