@@ -22,7 +22,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE_PIN = ROOT / "requirements" / "detectron2-source.txt"
-VERSION = "0.6+lthdet.1"  # change the label whenever the replacements change: the cache is keyed by it
+VERSION = (
+    "0.6+lthdet.2"  # change the label whenever the replacements change: the cache is keyed by it
+)
 
 # (file or glob below the package, pattern, replacement, number of places). A count that differs stops the build: the
 # source is then not the one these lines were written for.
@@ -47,6 +49,18 @@ STUB = '''"""Stand-in for the compiled operators, which this build does not have
 COMPILED = False
 
 
+def get_compiler_version():
+    return "none (built without compiled operators)"
+
+
+def get_cuda_version():
+    return "not available"
+
+
+def has_cuda():
+    return False
+
+
 def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(name)
@@ -57,7 +71,7 @@ def __getattr__(name):
     )
 '''
 
-SETUP = '''from setuptools import find_namespace_packages, setup
+SETUP = """from setuptools import find_namespace_packages, setup
 
 setup(
     name="detectron2",
@@ -72,7 +86,7 @@ setup(
         "tqdm", "tensorboard", "fvcore>=0.1.5,<0.1.6", "iopath>=0.1.7", "omegaconf>=2.1", "hydra-core>=1.1", "black",
     ],
 )
-'''
+"""
 
 
 def cache_folder() -> Path:
@@ -84,8 +98,24 @@ def cache_folder() -> Path:
 def download(target: Path) -> Path:
     """Download the pinned source distribution with pip, which checks its hash, into ``target``."""
     # Without build isolation: pip asks the package for its metadata, and its setup.py imports torch.
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"]
-    command += ["--no-binary", ":all:", "--require-hashes", "-d", str(target), "-r", str(SOURCE_PIN)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+    ]
+    command += [
+        "--no-binary",
+        ":all:",
+        "--require-hashes",
+        "-d",
+        str(target),
+        "-r",
+        str(SOURCE_PIN),
+    ]
     subprocess.run(command, check=True)
     return next(target.glob("*.tar.gz"))
 
@@ -128,7 +158,15 @@ def build_wheel(target: Path) -> Path:
         source = unpack(download(Path(scratch)), Path(scratch))
         adapt(source)
         wheels = Path(scratch) / "wheels"
-        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+        ]
         subprocess.run([*command, "-w", str(wheels), str(source)], check=True)
         built = next(wheels.glob("*.whl"))
         # A copy under another name first: a half-copied wheel must never carry the final name.

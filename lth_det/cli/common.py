@@ -32,7 +32,9 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     except OSError as error:
         if error.errno not in _USER_ERRNOS:
             raise
-        code = _fail(f"{error.filename or 'A file'}: {error.strerror}; check space and permissions.")
+        code = _fail(
+            f"{error.filename or 'A file'}: {error.strerror}; check space and permissions."
+        )
     except KeyboardInterrupt:
         code = 130
         sys.stderr.write("Interrupted; the same command goes on from the last finished stage.\n")

@@ -41,9 +41,9 @@ def add_lth_config(cfg: Any) -> None:
 
 def _add_prunable_set(lth: Any) -> None:
     # ---- Which weights may be pruned --------------------------------------------------------------------------------
-    # "default": the weights of all convolutions and linear layers of the groups below, shortcut convolutions included,
-    #     frozen parameters excluded (they could not adapt around their zeros).
-    # "paper": the set of Girish et al. (CVPR 2021): stem and block convolutions even when frozen, no shortcuts.
+    # With "default" the weights of all convolutions and linear layers of the groups below, shortcut convolutions
+    # included, frozen parameters excluded (they could not adapt around their zeros). With "paper" the set of Girish
+    # et al. (CVPR 2021): stem and block convolutions even when frozen, no shortcuts.
     lth.PRESET = "default"
     # Final prune rate of each module group: -1 = takes part in the budget of PRUNE_RATE, 0 = stays dense,
     # between 0 and 1 = its own rate, whatever the others do.

@@ -1,0 +1,66 @@
+"""Train detectors and find their lottery tickets; Detectron2's command line."""
+
+import argparse
+import os
+from typing import Any
+
+from lth_det.cli.common import EXIT_OK, run_tool
+from lth_det.errors import ConfigError
+
+EXAMPLE = """
+examples:
+  tools/train_net.py --config-file configs/mask_rcnn_imp.yaml
+  tools/train_net.py --config-file configs/mask_rcnn_imp.yaml --resume LTH.ROUNDS 3 LTH.PRUNE_RATE 0.9
+  tools/train_net.py --config-file configs/coco/mask_rcnn_R_50_FPN_imp.yaml --num-gpus 8
+  tools/train_net.py --config-file configs/mask_rcnn_imp.yaml --eval-only MODEL.WEIGHTS output/.../model_final.pth
+
+Finished stages are skipped when the same command is run again; --resume also goes on inside an unfinished stage.
+With LTH.ENABLED False this is plain Detectron2 training.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return Detectron2's own argument parser with our examples."""
+    from detectron2.engine import default_argument_parser
+
+    parser: argparse.ArgumentParser = default_argument_parser(epilog=EXAMPLE)
+    parser.description = "Train a detector and find its lottery tickets (LTH.* keys of the config)."
+    return parser
+
+
+def run(arguments: Any) -> int:
+    """Check the input, then train or evaluate on the processes that the arguments ask for."""
+    from detectron2.engine import launch
+
+    from lth_det.d2.run import prepare, train_or_evaluate
+
+    cfg = prepare(arguments)
+    if "LOCAL_RANK" in os.environ and "RANK" in os.environ:
+        from lth_det.d2.distributed import under_torchrun
+
+        with under_torchrun():
+            train_or_evaluate(arguments, cfg)
+        return EXIT_OK
+    launch(
+        train_or_evaluate,
+        arguments.num_gpus,
+        num_machines=arguments.num_machines,
+        machine_rank=arguments.machine_rank,
+        dist_url=arguments.dist_url,
+        args=(arguments, cfg),
+    )
+    return EXIT_OK
+
+
+def main() -> None:
+    """Entry point of ``tools/train_net.py`` and ``lth-train-net``."""
+
+    def body() -> int:
+        arguments = build_parser().parse_args()
+        if not arguments.config_file:
+            raise ConfigError(
+                "--config-file is missing; for example configs/mask_rcnn_imp.yaml (see --help)."
+            )
+        return run(arguments)
+
+    run_tool(body)

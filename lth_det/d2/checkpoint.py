@@ -1,0 +1,57 @@
+"""Weights in and out of a model: strict for tickets, and never by running code from a file."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lth_det.errors import MaskMismatchError, RunError
+from lth_det.tickets.apply import apply_mask_
+from lth_det.tickets.rewinding import rewind_
+from lth_det.tickets.ticket import Ticket
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the module inside ``DistributedDataParallel``, or the module itself."""
+    inner = getattr(model, "module", None)
+    return inner if isinstance(inner, nn.Module) else model
+
+
+def load_checkpoint_weights(path: str | Path) -> dict[str, Tensor]:
+    """Return the model's state dict from a checkpoint that Detectron2 wrote (``model_*.pth``).
+
+    Raises:
+        RunError: the file is missing, damaged, needs more than tensors to load, or holds no weights.
+    """
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise RunError(f"{path} cannot be read as a checkpoint of tensors ({reason}).") from error
+    weights = content.get("model", content) if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(
+        isinstance(value, Tensor) for value in weights.values()
+    ):
+        raise RunError(f"{path} holds no model weights; give a checkpoint written by Detectron2.")
+    return {name.removeprefix("module."): value for name, value in weights.items()}
+
+
+def load_ticket_into(model: nn.Module, ticket: Ticket) -> None:
+    """Set ``model`` to the ticket: its rewind weights if it has some, then its zeros; strictly.
+
+    Raises:
+        MaskMismatchError: names, shapes or dtypes differ; all differences are listed and the model is unchanged.
+    """
+    target = unwrap(model)
+    parameters = dict(target.named_parameters())
+    missing = [name for name in ticket.mask if name not in parameters]
+    if missing:
+        raise MaskMismatchError(
+            f"The ticket is of another model: {len(missing)} of its {len(ticket.mask)} masked tensors are not in this "
+            f"one ({', '.join(missing)})."
+        )
+    if ticket.weights is not None:
+        rewind_(target, ticket.weights)
+    apply_mask_(parameters, ticket.mask)

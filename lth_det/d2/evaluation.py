@@ -1,0 +1,63 @@
+"""Evaluators for the datasets that Detectron2 knows, chosen as its own ``train_net.py`` does."""
+
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import (
+    COCOEvaluator,
+    LVISEvaluator,
+    PascalVOCDetectionEvaluator,
+)
+from fvcore.common.config import CfgNode
+
+from lth_det.env import compiled_operators
+from lth_det.errors import ConfigError
+
+
+def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> Any:
+    """Return the evaluator of a dataset by its ``evaluator_type``.
+
+    Args:
+        cfg: the configuration; ``TEST.KEYPOINT_OKS_SIGMAS`` is used for keypoints.
+        dataset_name: a registered dataset.
+        output_folder: where predictions are written; ``None`` = ``OUTPUT_DIR/inference`` (with the dataset's name below
+            it when ``DATASETS.TEST`` has several).
+
+    Raises:
+        ConfigError: no evaluator is known for the dataset.
+    """
+    folder = Path(output_folder or Path(cfg.OUTPUT_DIR) / "inference")
+    if output_folder is None and len(cfg.DATASETS.TEST) > 1:
+        folder = folder / dataset_name
+    kind = getattr(MetadataCatalog.get(dataset_name), "evaluator_type", None)
+    if kind in ("coco", "coco_person"):
+        return COCOEvaluator(
+            dataset_name,
+            output_dir=str(folder),
+            use_fast_impl=bool(compiled_operators()),
+            kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
+        )
+    if kind == "pascal_voc":
+        return PascalVOCDetectionEvaluator(dataset_name)
+    if kind == "lvis":
+        return LVISEvaluator(dataset_name, output_dir=str(folder))
+    raise ConfigError(
+        f"DATASETS.TEST has {dataset_name!r} with evaluator type {kind!r}; supported are coco, pascal_voc and lvis."
+    )
+
+
+def flatten_metrics(results: Any) -> dict[str, float]:
+    """Return Detectron2's nested results as ``{"bbox/AP": 55.0, ...}``, values in 0-100.
+
+    Args:
+        results: what ``DefaultTrainer.test`` returns; with several test datasets the names are
+            ``"<dataset>/bbox/AP"``.
+    """
+    flat: dict[str, float] = {}
+    for key, value in (results or {}).items():
+        if isinstance(value, dict):
+            flat.update({f"{key}/{name}": item for name, item in flatten_metrics(value).items()})
+        else:
+            flat[str(key)] = float(value)
+    return flat

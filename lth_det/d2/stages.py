@@ -1,0 +1,125 @@
+"""Trains the stages of an experiment with Detectron2."""
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from torch import Tensor, nn
+
+from lth_det.d2.checkpoint import load_checkpoint_weights, load_ticket_into, unwrap
+from lth_det.d2.evaluation import flatten_metrics
+from lth_det.d2.module_groups import parameter_table_from_cfg
+from lth_det.d2.progress import ProgressHook, RunProgress
+from lth_det.d2.train_data import seed_everything
+from lth_det.d2.trainer import LotteryTrainer, RoundOptions
+from lth_det.experiments.protocols import Stage, StageResult
+from lth_det.tickets.rewinding import capture_weights, rewind_
+from lth_det.tickets.scope import ParameterTable
+
+logger = logging.getLogger(__name__)
+
+
+class DetectorStages:
+    """A :class:`~lth_det.experiments.protocols.StageTrainer` for one Detectron2 configuration.
+
+    Args:
+        cfg: the run's configuration; each stage gets a copy with its own ``OUTPUT_DIR``.
+        stages: number of stages of the run, for the progress line.
+        resume: go on inside a stage from its last checkpoint, instead of starting it again.
+    """
+
+    def __init__(self, cfg: Any, *, stages: int, resume: bool) -> None:
+        self._cfg = cfg
+        self._resume = resume
+        self._stages = stages
+        self._progress = RunProgress(total=stages * cfg.SOLVER.MAX_ITER)
+        self._table = parameter_table_from_cfg(cfg, self._build_model())
+
+    @property
+    def table(self) -> ParameterTable:
+        """The parameters of the model."""
+        return self._table
+
+    def skipped(self, count: int) -> None:
+        """Take ``count`` finished stages out of the progress line."""
+        self._progress.total -= count * self._cfg.SOLVER.MAX_ITER
+
+    def train(self, stage: Stage) -> StageResult:
+        """Train a stage from its start, or with ``resume`` from its last checkpoint, and evaluate it."""
+        cfg = self._stage_cfg(stage)
+        # Initialisation: the same for every stage of the same seed, and on every rank.
+        seed_everything(stage.seed)
+        mask = None if stage.ticket is None else stage.ticket.mask
+        options = RoundOptions(
+            seed=stage.seed,
+            mask=mask,
+            rewind_file=stage.snapshot,
+            rewind_iteration=stage.snapshot_iteration,
+            extra_hooks=(ProgressHook(self._progress, stage.name),)
+            if comm.is_main_process()
+            else (),
+        )
+        trainer = LotteryTrainer(cfg, options)
+        self._load(trainer, stage)
+        start = time.perf_counter()
+        trainer.train()
+        seconds = time.perf_counter() - start
+        comm.synchronize()
+        predictions = Path(cfg.OUTPUT_DIR) / "inference" / "coco_instances_results.json"
+        return StageResult(
+            weights=Path(cfg.OUTPUT_DIR) / "model_final.pth",
+            metrics=flatten_metrics(trainer.last_results),
+            predictions=predictions if predictions.exists() else None,
+            train_seconds=round(seconds, 3),
+        )
+
+    def _load(self, trainer: LotteryTrainer, stage: Stage) -> None:
+        resumed = self._resume and trainer.checkpointer.has_checkpoint()
+        if not resumed:
+            _forget_old_files(Path(trainer.cfg.OUTPUT_DIR))
+        trainer.resume_or_load(resume=resumed)
+        if stage.ticket is not None and not resumed:
+            load_ticket_into(trainer.model, stage.ticket)
+        if not resumed and stage.start_iteration:
+            trainer.start_at(stage.start_iteration)
+
+    def _stage_cfg(self, stage: Stage) -> Any:
+        cfg = self._cfg.clone()
+        cfg.defrost()
+        cfg.OUTPUT_DIR = str(stage.folder)
+        if stage.ticket is not None:
+            cfg.merge_from_list(list(cfg.LTH.RETRAIN_OPTS))
+            if stage.ticket.weights is not None:
+                cfg.MODEL.WEIGHTS = ""  # everything comes from the ticket
+        cfg.freeze()
+        stage.folder.mkdir(parents=True, exist_ok=True)
+        return cfg
+
+    def load_weights(self, path: Path) -> dict[str, Tensor]:
+        """Return the state dict of a checkpoint of ours."""
+        return load_checkpoint_weights(path)
+
+    def overlay(self, path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``state`` with the values of the checkpoint ``path`` where it has some (names as Detectron2 maps them)."""
+        model = self._build_model()
+        rewind_(model, dict(state))
+        DetectionCheckpointer(model).load(str(path))
+        return capture_weights(unwrap(model).state_dict())
+
+    def _build_model(self) -> nn.Module:
+        # Building a model draws random numbers: a run must not depend on how often that happened before.
+        with torch.random.fork_rng():
+            model: nn.Module = build_model(self._cfg)
+        return model
+
+
+def _forget_old_files(folder: Path) -> None:
+    """Remove what an unfinished earlier try left, so that nothing of it is taken for this one's."""
+    for name in ("last_checkpoint", "metrics.json"):
+        (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Which runs make an experiment; the trainer is passed in."""

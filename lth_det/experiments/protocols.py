@@ -1,0 +1,102 @@
+"""What an experiment needs from the outside: something that trains a stage, and a way to talk to the other processes."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from lth_det.tickets.scope import ParameterTable
+from lth_det.tickets.ticket import Ticket
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One training of an experiment.
+
+    Attributes:
+        name: folder of the stage below the run's, such as ``"round_01"``.
+        folder: the whole path.
+        ticket: mask and weights to start from; ``None`` = the dense round. A ticket without weights starts from the
+            initialisation of ``seed``.
+        seed: of initialisation, data order and augmentation.
+        start_iteration: place in the schedule to start at (0 = the whole schedule).
+        snapshot: where the dense round saves its rewind snapshot; ``None`` = none.
+        snapshot_iteration: after how many steps.
+    """
+
+    name: str
+    folder: Path
+    ticket: Ticket | None
+    seed: int
+    start_iteration: int = 0
+    snapshot: Path | None = None
+    snapshot_iteration: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class StageResult:
+    """What a finished training leaves.
+
+    Attributes:
+        weights: checkpoint of the final weights.
+        metrics: Detectron2's metric names (``bbox/AP``) -> values in 0-100; NaN where not computable.
+        predictions: COCO-format results of the validation set, if there are some.
+        train_seconds: wall time of the training, of this process since it was last started.
+    """
+
+    weights: Path
+    metrics: Mapping[str, float]
+    predictions: Path | None
+    train_seconds: float
+
+
+class StageTrainer(Protocol):
+    """Trains stages of one model and data set. ``lth_det.d2.stages.DetectorStages`` is one; tests use toys."""
+
+    @property
+    def table(self) -> ParameterTable:
+        """The parameters of the model: groups, and which are prunable."""
+
+    def train(self, stage: Stage) -> StageResult:
+        """Train and evaluate a stage; called by all processes together."""
+
+    def load_weights(self, path: Path) -> dict[str, Tensor]:
+        """Return the state dict of a checkpoint that :meth:`train` wrote."""
+
+    def overlay(self, path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``state`` with the values of the checkpoint ``path`` (any that Detectron2 loads) where it has some."""
+
+
+class Communicator(Protocol):
+    """The processes of a data-parallel run."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process decides and writes."""
+
+    def broadcast(self, value: bytes | None) -> bytes:
+        """Return the main process's bytes on every process."""
+
+    def agree(self, value: str, what: str) -> None:
+        """Check that ``value`` is the same on every process.
+
+        Raises:
+            RunError: it is not; ``what`` names it.
+        """
+
+
+class SingleProcess:
+    """The communicator of a run with one process."""
+
+    is_main = True
+
+    def broadcast(self, value: bytes | None) -> bytes:
+        """Return ``value``."""
+        if value is None:
+            raise ValueError("The main process has to give the bytes.")
+        return value
+
+    def agree(self, value: str, what: str) -> None:
+        """Do nothing: one process agrees with itself."""
