@@ -73,11 +73,15 @@ def select_packed(stream: KeyStream, keep_count: int, what: str = "scope") -> di
     packed: dict[str, PackedBits] = {}
     ties_left = threshold.ties_kept
     for name in stream.names:
-        parts = [np.empty(0, np.uint8)]
+        bits = np.empty((stream.size(name) + 7) // 8, np.uint8)
+        start = 0
         for keys, alive in stream.pieces(name):
             keep, ties_left = _keep(keys, alive, threshold.key, ties_left)
-            parts.append(np.packbits(keep))
-        packed[name] = np.concatenate(parts)
+            part = np.packbits(keep)
+            bits[start : start + part.size] = part
+            start += part.size
+        bits.flags.writeable = False
+        packed[name] = bits
     return packed
 
 

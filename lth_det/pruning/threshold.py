@@ -111,16 +111,17 @@ def _bracket(stream: Keys, k: int, count: int) -> tuple[int, int]:
 
 
 def _scan(stream: Keys, low: int, high: int) -> _Scan:
-    width = high - low
-    shift = max(0, width.bit_length() - _BIN_BITS)
+    shift = max(0, (high - low).bit_length() - _BIN_BITS)
     above = inside = 0
     waiting: list[KeyArray] = []
     waiting_size = 0
     histogram: npt.NDArray[np.int64] | None = None
     for keys in stream.read():
-        above += int(np.count_nonzero(keys > np.uint32(high)))
-        offsets = keys - np.uint32(low)  # wraps around: keys below the range become the largest
-        found = offsets[offsets <= np.uint32(width)]
+        is_above = keys > np.uint32(high)
+        above += int(np.count_nonzero(is_above))
+        is_inside = keys >= np.uint32(low)
+        is_inside ^= is_above
+        found = keys[np.flatnonzero(is_inside)] - np.uint32(low)
         inside += found.size
         waiting.append(found)
         waiting_size += found.size

@@ -90,7 +90,7 @@ class Mask(Mapping[str, Tensor]):
 
     @classmethod
     def from_packed(cls, shapes: Mapping[str, Shape], packed: Mapping[str, PackedBits]) -> "Mask":
-        """Return the mask with these bits, which are checked and copied.
+        """Return the mask with these bits, which are checked, and copied unless they are read-only.
 
         Args:
             shapes: The shape of each parameter.
@@ -108,7 +108,9 @@ class Mask(Mapping[str, Tensor]):
         for name in sorted(shapes):
             bits = packed[name]
             _check_packed(name, numel(shapes[name]), bits)
-            checked[name] = _read_only(bits.copy())
+            # A read-only array without a base cannot change under the mask; a view of another one can.
+            private = bits.base is None and not bits.flags.writeable
+            checked[name] = bits if private else _read_only(bits.copy())
         mask = cls.__new__(cls)
         mask._set({name: tuple(shapes[name]) for name in checked}, checked)
         return mask

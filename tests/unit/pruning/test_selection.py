@@ -39,7 +39,7 @@ LAYERS = st.lists(st.lists(FINITE, max_size=12), min_size=1, max_size=4)
 
 
 @given(layers=LAYERS, data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_equals_sorting_everything(layers, data):
     scores = {f"layer{9 - i}": torch.tensor(v, dtype=torch.float32) for i, v in enumerate(layers)}
     total = sum(map(len, layers))
