@@ -109,8 +109,10 @@ def render(
 def sparsity_position(sparsity: float) -> float:
     """Return where ``sparsity`` (0-1) stands on the axis: halvings of the remaining weights.
 
-    0 -> 0, 0.5 -> 1, 0.75 -> 2: equal steps remove equal shares of the survivors, as rounds of one prune rate do.
+    0 -> 0, 0.5 -> 1, 0.75 -> 2, NaN -> NaN: equal steps remove equal shares of the survivors, as rounds of one prune rate do.
     """
+    if math.isnan(sparsity):
+        return math.nan
     return -math.log2(max(1.0 - sparsity, SMALLEST_REMAINING))
 
 

@@ -168,8 +168,10 @@ def _class_panel(axes: Axes, rows: Mapping[str, tuple[float, float]]) -> None:
     axes.set_yticks(places, [f"{name} ({dense:.1f})" for name, (dense, _) in ordered])
     axes.set_xlabel("AP change (points); AP of the dense model in brackets", color=MUTED)
     axes.grid(visible=False, axis="y")
-    limit = max((abs(value) for value in values), default=0.0) or 1.0
-    axes.set_xlim(-1.22 * limit, 1.22 * limit)
+    low, high = min([0.0, *values]), max([0.0, *values])
+    room = 0.16 * ((high - low) or 1.0)
+    axes.set_xlim(low - room, high + room)
+    axes.set_ylim(-0.6, len(ordered) - 0.4)
     for place, value in zip(places, values, strict=True):
         axes.annotate(
             f"{value:+.1f}",

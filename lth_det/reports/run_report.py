@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
 from lth_det.errors import LthDetError
-from lth_det.reports import html, run_plots, run_tables, sparsity_plots
+from lth_det.reports import html, run_plots, run_summary, run_tables, sparsity_plots
 from lth_det.reports.folder import replace_folder
 from lth_det.reports.gallery import read_model, write_gallery
 from lth_det.reports.html import Html, Section
@@ -19,11 +18,12 @@ from lth_det.reports.run_data import (
     sparsest_matching,
     task_title,
 )
+from lth_det.reports.run_summary import TOLERANCE
 from lth_det.reports.scenes import read_scenes
 from lth_det.reports.tables import Table, to_csv, to_latex, to_markdown
 
-TOLERANCE = 1.0
-"""AP points (0-100) that a ticket may be below dense and still count as matching it, in the summary."""
+LONG = 50
+"""Layers past which the picture of layers is folded."""
 
 
 def write_run_report(output_dir: Path) -> Path:
@@ -42,7 +42,7 @@ def write_run_report(output_dir: Path) -> Path:
     target = folder / "report"
     with replace_folder(target) as work:
         sections = [
-            Section("summary", "Summary", _summary(results)),
+            Section("summary", "Summary", run_summary.summary(results)),
             Section("curves", "AP against sparsity", _curves(results, work)),
             Section("rounds", "Rounds", _rounds(results)),
             Section("sparsity", "Where weights were pruned", _sparsity(results, work)),
@@ -71,70 +71,6 @@ def _footer(results: RunResults) -> str:
     version = results.facts.get("versions") or {}
     number = version.get("lth_det", "") if isinstance(version, dict) else ""
     return f"Made by lth_det {number} from results.json.".replace("  ", " ")
-
-
-def _summary(results: RunResults) -> Html:
-    parts = []
-    for task in results.tasks:
-        items = _cards(results, task)
-        if items:
-            parts.append(html.cards(items))
-    if results.dense is None:
-        parts.append(
-            html.note("The run has no dense round yet, so nothing can be compared with it.")
-        )
-    if not results.tickets:
-        parts.append(html.note("The run has no ticket yet; this page shows the dense model only."))
-    if not results.tasks:
-        parts.append(html.note("No round has an AP; the metrics are in metrics.csv."))
-    parts.append(
-        html.paragraph(
-            "AP is on the 0-100 scale. Sparsity counts zeros among all parameters of the network, prune rate among "
-            f"the prunable ones. A ticket matches dense here when it is at most {TOLERANCE:g} AP below it; that is one "
-            "run with one seed and no interval, so small differences are no evidence.",
-            css="quiet",
-        )
-    )
-    return html.join(parts)
-
-
-def _cards(results: RunResults, task: str) -> list[tuple[str, str, str]]:
-    name, title = f"{task}/AP", task_title(task)
-    dense = math.nan if results.dense is None else results.dense.metric(name)
-    items = []
-    if not math.isnan(dense):
-        fifty = results.dense.metric(f"{task}/AP50") if results.dense else math.nan
-        items.append((f"{title} AP, dense", f"{dense:.1f}", f"AP50 {_short(fifty)}"))
-    matching = sparsest_matching(results, task, tolerance=TOLERANCE)
-    if matching is not None:
-        items.append(_ticket_card("Sparsest matching ticket", matching, name, dense=dense))
-    elif results.tickets and not math.isnan(dense):
-        items.append(
-            (
-                "Sparsest matching ticket",
-                "none",
-                f"all lose more than {TOLERANCE:g} {title.lower()} AP",
-            )
-        )
-    scored = [ticket for ticket in results.tickets if not math.isnan(ticket.metric(name))]
-    if scored:
-        best = max(scored, key=lambda ticket: ticket.metric(name))
-        items.append(_ticket_card("Best ticket", best, name, dense=dense))
-        last = max(scored, key=lambda ticket: ticket.sparsity)
-        items.append(_ticket_card("Sparsest ticket", last, name, dense=dense))
-    return items
-
-
-def _ticket_card(
-    label: str, ticket: RoundResult, name: str, *, dense: float
-) -> tuple[str, str, str]:
-    value = ticket.metric(name)
-    change = "" if math.isnan(dense) else f" ({value - dense:+.1f})"
-    return label, f"{100 * ticket.sparsity:.1f} %", f"{ticket.title}: AP {value:.1f}{change}"
-
-
-def _short(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{value:.1f}"
 
 
 def _curves(results: RunResults, folder: Path) -> Html:
@@ -193,7 +129,9 @@ def _sparsity(results: RunResults, folder: Path) -> Html:
         parts.append(html.note("No ticket lists its layers."))
     else:
         caption = "Sparsity of every prunable layer: percent of its weights that are zero; its number of weights in brackets."
-        parts.append(_figure(folder, layers, caption))
+        drawn = _figure(folder, layers, caption)
+        long = len(results.tickets[-1].layers) > LONG
+        parts.append(html.details("Layer by layer", drawn) if long else drawn)
     table = run_tables.groups_table(results)
     if table.rows:
         parts.append(html.details("Table of module groups", html.table(table)))

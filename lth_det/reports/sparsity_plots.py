@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lth_det.reports.plots import Drawing, render, sparsity_position
+from lth_det.reports.plots import Drawing, render, sparsity_axis, sparsity_position
 from lth_det.reports.run_data import LayerResult, RoundResult
 from lth_det.reports.style import BLUE, INK, PALE, SEQUENTIAL_MAP, SERIES, SKY
 
@@ -19,8 +19,9 @@ COLOUR_TICKS = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 
 
 def groups(models: Sequence[RoundResult]) -> Drawing | None:
-    """Draw sparsity per module group for every model, and kept / pruned counts for the last one.
+    """Draw sparsity per module group for each model, and kept / pruned counts for the last one.
 
+    Past six models, six of them are drawn, evenly spread, the first and the last included.
     ``None`` when no model has groups.
     """
     shown = [model for model in models if model.groups]
@@ -30,7 +31,7 @@ def groups(models: Sequence[RoundResult]) -> Drawing | None:
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.15, 1))
-        _group_dots(left, shown, names)
+        _group_dots(left, _spread_evenly(shown, len(SERIES)), names)
         _group_counts(right, shown[-1], names)
         left.set_yticks(range(len(names)), names)
         left.invert_yaxis()
@@ -77,12 +78,19 @@ def layers(models: Sequence[RoundResult]) -> Drawing | None:
     return render("layers", draw, width=9.6, height=1.2 + 0.215 * len(rows))
 
 
+def _spread_evenly(models: Sequence[RoundResult], most: int) -> list[RoundResult]:
+    if len(models) <= most:
+        return list(models)
+    places = np.linspace(0, len(models) - 1, most).round().astype(int)
+    return [models[place] for place in places]
+
+
 def _group_dots(axes: Axes, models: Sequence[RoundResult], names: Sequence[str]) -> None:
     axes.set_title("Sparsity of each module group")
     for index, model in enumerate(models):
         style = SERIES[index % len(SERIES)]
         axes.plot(
-            [100 * _share(model, name) for name in names],
+            [sparsity_position(_share(model, name)) for name in names],
             range(len(names)),
             color=style.colour,
             marker=style.marker,
@@ -90,7 +98,8 @@ def _group_dots(axes: Axes, models: Sequence[RoundResult], names: Sequence[str])
             markersize=7,
             label=f"{model.title} ({100 * model.sparsity:.1f} %)",
         )
-    axes.set_xlim(-3, 103)
+    shares = [_share(model, name) for model in models for name in names]
+    sparsity_axis(axes, max((share for share in shares if share < 1), default=0.0))
     axes.set_xlabel("sparsity of the group (%)")
 
 
@@ -164,7 +173,7 @@ def _group_rules(axes: Axes, rows: Sequence[LayerResult]) -> None:
 
 
 def _column_title(model: RoundResult) -> str:
-    return f"{model.title}\n{100 * model.sparsity:.1f} % in all"
+    return f"{model.title}\n{100 * model.sparsity:.1f} %"
 
 
 def _layer_title(layer: LayerResult) -> str:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from lth_det.errors import RunError
@@ -25,6 +27,24 @@ def test_the_old_folder_stays_when_writing_fails(tmp_path):
 
     with pytest.raises(RunError, match="No space left on device"):
         fail()
+    assert (target / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_the_old_folder_comes_back_when_the_last_step_fails(tmp_path, monkeypatch):
+    target = tmp_path / "report"
+    with replace_folder(target) as work:
+        (work / "a").write_text("old")
+    rename = Path.replace
+
+    def fail(path, goal):
+        if path.suffix == ".tmp":
+            raise OSError(5, "Input/output error")
+        return rename(path, goal)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(RunError, match="Input/output error"), replace_folder(target):
+        pass
     assert (target / "a").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
