@@ -1,0 +1,100 @@
+"""The analysis from ground truth and result files to numbers: the entry point of the package."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lth_det.analysis.attributes import Attribute
+from lth_det.analysis.backends import get_backend
+from lth_det.analysis.class_axes import train_counts
+from lth_det.analysis.coco_io import read_ground_truth
+from lth_det.analysis.columns import Source
+from lth_det.analysis.evaluate import match_file
+from lth_det.analysis.file_scores import FileScores, file_scores
+from lth_det.analysis.inputs import (
+    ModelInfo,
+    OneResult,
+    Results,
+    choose_iou_types,
+    files_of_models,
+)
+from lth_det.analysis.options import Options
+from lth_det.analysis.prepare import image_halves, make_plan
+from lth_det.analysis.result import AnalysisResult
+from lth_det.analysis.results_io import detections_of, load_results
+from lth_det.analysis.study import Study
+from lth_det.analysis.value import Evaluated, build_value
+from lth_det.errors import InputError
+
+
+def analyze(
+    ground_truth: str | os.PathLike[str] | Mapping[str, Any],
+    results: Results,
+    *,
+    train: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    options: Options | None = None,
+    info: Mapping[str, ModelInfo] | None = None,
+    attributes: Sequence[Attribute] = (),
+) -> AnalysisResult:
+    """Return AP by size, frequency, difficulty and more of one or more models, and their differences.
+
+    Inputs are never modified. Files are read one at a time, so memory does not grow with their number.
+
+    Args:
+        ground_truth: COCO or LVIS annotations, a path or the parsed value.
+        results: model name -> result file (path or list of results), or a list of those: several seeds.
+        train: training annotations, for class frequency.
+        options: choices; see :class:`Options`.
+        info: what is known of the models, such as their sparsity.
+        attributes: further attributes of objects.
+
+    Raises:
+        InputError: one sentence that names the file or option and what is wrong.
+    """
+    options = options or Options()
+    truth = read_ground_truth(ground_truth)
+    models = files_of_models(results)
+    reference = _check_name(options.reference, models, "--reference") or next(iter(models))
+    _check_name(options.difficulty_from, models, "--difficulty-from")
+    backend = get_backend(options.backend)
+    plans = {
+        iou_type: make_plan(truth, iou_type, options, backend=backend, extra=attributes)
+        for iou_type in choose_iou_types(truth, models, options.iou_types)
+    }
+    study = Study(
+        truth=truth,
+        plans=plans,
+        counts=train_counts(truth, train),
+        options=options,
+        reference=reference,
+        info=info or {},
+        halves=image_halves(truth.images.ids.size, options.seed),
+    )
+    evaluated = {name: _evaluate_model(study, name, files) for name, files in models.items()}
+    return AnalysisResult(build_value(study, evaluated))
+
+
+def _check_name(name: str | None, models: Mapping[str, Any], option: str) -> str | None:
+    if name is not None and name not in models:
+        raise InputError(
+            f"{option} {name}: there is no such model; choose from {', '.join(models)}."
+        )
+    return name
+
+
+def _evaluate_model(study: Study, name: str, files: Sequence[OneResult]) -> Evaluated:
+    """Evaluate every seed of one model for every IoU type."""
+    scores: dict[str, list[FileScores]] = {t: [] for t in study.plans}
+    sources: list[Source] = []
+    notes: list[str] = []
+    for file in files:
+        records, source, where = load_results(file, name=name)
+        sources.append(source)
+        for iou_type, plan in study.plans.items():
+            found = detections_of(
+                records, study.truth, iou_type=iou_type, source=source, where=where
+            )
+            notes += [n for n in found.notes if n not in notes]
+            matched = match_file(plan.setting, found)
+            scores[iou_type].append(file_scores(plan.setting, matched, study.halves))
+    return Evaluated(tuple(sources), scores, tuple(notes))

@@ -1,0 +1,176 @@
+"""The JSON value of an analysis, put together from evaluated models; see ``schema.md``."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lth_det.analysis import breakdown, facts
+from lth_det.analysis.axes import (
+    FIRST,
+    FULL,
+    SECOND,
+    Axis,
+    FittedAxis,
+    class_axis,
+    cross_axis,
+    object_axes,
+)
+from lth_det.analysis.breakdown import Frame, make_frame
+from lth_det.analysis.class_axes import ClassAxis, difficulty_axis, frequency_axis
+from lth_det.analysis.columns import Source
+from lth_det.analysis.file_scores import FileScores, mean_scores
+from lth_det.analysis.options import Options
+from lth_det.analysis.prepare import Plan
+from lth_det.analysis.result import SCHEMA_VERSION
+from lth_det.analysis.study import Study
+from lth_det.version import __version__
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One model: the sources of its files (seeds) and their scores per IoU type."""
+
+    sources: tuple[Source, ...]
+    scores: Mapping[str, Sequence[FileScores]]
+    notes: tuple[str, ...]
+
+
+def build_value(study: Study, evaluated: Mapping[str, Evaluated]) -> dict[str, Any]:
+    """Return the whole value of schema version 1; NaN marks what cannot be computed."""
+    plans, options = study.plans, study.options
+    means = {
+        n: {t: mean_scores(list(s)) for t, s in e.scores.items()} for n, e in evaluated.items()
+    }
+    frames: dict[str, Frame] = {}
+    labels: dict[str, tuple[ClassAxis, ClassAxis]] = {}
+    for iou_type, plan in plans.items():
+        ranker = means[study.ranker][iou_type]
+        frequency = frequency_axis(
+            study.truth, study.counts, plan.setting.cells.classes, scheme=options.frequency
+        )
+        difficulty, descriptive = _difficulty(study, plan, ranker)
+        frames[iou_type] = _frame(study, plan, frequency, difficulty)
+        labels[iou_type] = (frequency, descriptive)
+    models: dict[str, dict[str, Any]] = {}
+    for name, of_type in means.items():
+        models[name] = {
+            t: _model(study, frames[t], of_type[t], evaluated[name].scores[t], labels[t])
+            for t in plans
+        }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "version": __version__,
+        "iou_types": list(plans),
+        "model_order": list(evaluated),
+        "reference": study.reference,
+        "difficulty_source": {t: _difficulty_source(options, study.reference) for t in plans},
+        "inputs": facts.inputs(study, {n: e.sources for n, e in evaluated.items()}),
+        "dataset": facts.dataset(study, labels),
+        "parameters": facts.parameters(study, labels),
+        "axes": {t: {a.name: a.to_dict() for a in f.axes} for t, f in frames.items()},
+        "models": models,
+        "comparisons": [],
+        "warnings": facts.warnings(study, {n: e.notes for n, e in evaluated.items()}, means),
+    }
+
+
+def _difficulty(study: Study, plan: Plan, ranker: FileScores) -> tuple[FittedAxis, ClassAxis]:
+    """Return the axis with its rankings, and the ranking on all images that labels the classes."""
+    setting = plan.setting
+    classes = setting.cells.classes
+    ap, objects = ranker.values["AP"], setting.table.counts[:, 0]
+    whole = difficulty_axis(
+        ap[FULL][:, 0], objects, classes, source=f"AP of {study.ranker!r} on all images"
+    )
+    if study.options.difficulty_from:
+        return FittedAxis("difficulty", ((FULL, whole),)), whole
+    halves = study.halves
+    rankings = []
+    for ranked, scored, images in ((FIRST, SECOND, halves[0]), (SECOND, FIRST, halves[1])):
+        there = setting.table.members[0] & images[setting.cells.image]
+        number = np.bincount(setting.cells.category[there], minlength=classes.size).astype(float)
+        source = f"cross-fitted: AP of {study.ranker!r} on one random half of the images, scored on the other, averaged"
+        rankings.append((scored, difficulty_axis(ap[ranked][:, 0], number, classes, source=source)))
+    return FittedAxis("difficulty", tuple(rankings)), whole
+
+
+def _frame(study: Study, plan: Plan, frequency: ClassAxis, difficulty: FittedAxis) -> Frame:
+    setting = plan.setting
+    classes = setting.cells.classes
+    fitted = {"frequency": FittedAxis("frequency", ((FULL, frequency),)), "difficulty": difficulty}
+    axes: list[Axis] = object_axes(plan.attributes, setting.table, classes)
+    axes += [class_axis(f) for f in fitted.values()]
+    axes += [
+        cross_axis(attributes, [fitted[n] for n in names], setting.table, classes)
+        for attributes, names in plan.crosses
+    ]
+    names = study.truth.categories.names
+    return make_frame(
+        setting.table,
+        setting.cells,
+        axes,
+        iou_type=setting.iou_type,
+        names=names,
+        halves=study.halves,
+    )
+
+
+def _model(
+    study: Study,
+    frame: Frame,
+    mean: FileScores,
+    seeds: Sequence[FileScores],
+    labels: tuple[ClassAxis, ClassAxis],
+) -> dict[str, Any]:
+    """Return the ``MODEL`` object."""
+    value: dict[str, Any] = dict(breakdown.coco_numbers(frame, mean))
+    everything = frame.table.members[0]
+    images = int(np.unique(frame.cells.image[everything]).size)
+    value |= {
+        "objects": int(everything.sum()),
+        "images": images,
+        "classes": int((frame.table.counts[:, 0] > 0).sum()),
+        "detections": mean.detections,
+        "detections_per_image": mean.detections / max(frame.cells.number_of_images, 1),
+        "tie_rate": mean.tie_rate,
+        "ap_by_threshold": [
+            breakdown.class_mean(row, frame.cells.classes) for row in mean.by_threshold
+        ],
+        "seeds": [
+            {k: breakdown.coco_numbers(frame, s)[k] for k in ("AP", "AP50", "AP75", "AR")}
+            for s in seeds
+        ],
+        "intervals": {"AP": None, "AP50": None, "AP75": None},
+        "curves": breakdown.curves(frame, mean),
+        "errors": None,
+        "sensitivity": breakdown.sensitivity(frame, mean),
+    }
+    value |= {axis.key: breakdown.axis_dict(frame, axis, mean) for axis in frame.axes}
+    value["by_category"] = _categories(study, frame, mean, labels)
+    return value
+
+
+def _categories(
+    study: Study, frame: Frame, scores: FileScores, labels: tuple[ClassAxis, ClassAxis]
+) -> dict[str, Any]:
+    value = breakdown.axis_dict(frame, frame.categories, scores)
+    for k, name in enumerate(study.truth.categories.names):
+        if name in value:
+            value[name] |= facts.class_facts(study.truth, study.counts, k)
+            value[name] |= {"frequency": labels[0].bin_of(k), "difficulty": labels[1].bin_of(k)}
+    return value
+
+
+def _difficulty_source(options: Options, reference: str) -> dict[str, Any]:
+    if options.difficulty_from:
+        independent = options.difficulty_from != reference
+        note = (
+            "classes ranked by another run than the one compared with"
+            if independent
+            else "classes ranked by the run compared with: extremes regress to the mean"
+        )
+        return {"kind": "reference model", "model": options.difficulty_from, "note": note}
+    note = "ranked on one random half of the images and scored on the other, both ways, averaged"
+    return {"kind": "cross-fitted", "model": reference, "note": note}
