@@ -119,13 +119,14 @@ class Canvas:
     def _shadow(self, inside: NDArray[np.bool_], window: Window) -> None:
         rows, columns = _fine(window.scene)
         shift = _SHADOW_OFFSET
-        moved = self._bytes[
+        moved = self._words[
             rows.start + shift : rows.stop + shift, columns.start + shift : columns.stop + shift
         ]
         # Where the object itself comes to lie the shadow would be painted over: leave it out.
         part = inside[: moved.shape[0], : moved.shape[1]].copy()
         part[:-shift, :-shift] &= ~inside[shift : part.shape[0], shift : part.shape[1]]
-        moved[part] = (moved[part].astype(np.uint16) * 3 >> 2).astype(np.uint8)
+        under = moved[part].view(np.uint8)
+        moved[part] = (under.astype(np.uint16) * 3 >> 2).astype(np.uint8).view(np.uint32)
 
     def picture(self) -> Image:
         """Return the picture at scene resolution, (size, size, 3) BGR."""

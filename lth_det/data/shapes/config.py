@@ -78,8 +78,8 @@ class ShapesConfig:
     imbalance: float = 6.0
     min_objects: int = 3
     max_objects: int = 8
-    large_scenes: float = 0.65
-    small_share: float = 0.45
+    large_scenes: float = 0.75
+    small_share: float = 0.47
     crowd_share: float = 0.04
     min_visible: float = 0.4
 

@@ -54,10 +54,11 @@ def background(dice: Dice, size: int) -> Image:
     cells = dice.integer(2, 6)
     grid = dice.noise((cells, cells))
     # The "exact" resize is integer arithmetic in OpenCV: the same bytes on every platform.
-    blend = cv2.resize(grid, (size, size), interpolation=cv2.INTER_LINEAR_EXACT).astype(np.int32)
+    blend = cv2.resize(grid, (size, size), interpolation=cv2.INTER_LINEAR_EXACT)
     a, b = np.array(first, np.int32), np.minimum(np.array(second, np.int32), 255)
-    ground = (a * (255 - blend[..., None]) + b * blend[..., None]) // 255
-    return np.asarray(np.clip(ground, 0, 255), np.uint8)
+    steps = np.arange(256, dtype=np.int32)[:, None]
+    table = ((a * (255 - steps) + b * steps) // 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(cv2.merge([blend] * 3), table[None]), np.uint8)
 
 
 def strokes(dice: Dice, image: Image, count: int) -> None:
@@ -97,23 +98,24 @@ def pattern_light(dice: Dice, pattern: str, height: int, width: int) -> NDArray[
         width: Columns, in pixels.
     """
     name = pattern or dice.pick(PATTERNS)
-    ys, xs = np.ogrid[:height, :width]
+    ys = np.arange(height, dtype=np.int32)[:, None]
+    xs = np.arange(width, dtype=np.int32)[None, :]
     period = dice.integer(max(4, min(height, width) // 6), max(6, min(height, width) // 3))
     phase, tilt = dice.integer(0, period), dice.pick((-1, 1))
     depth = dice.integer(60, 110)
-    flat = np.zeros((height, width), np.int32)
     if name == "striped":
         on = (xs + tilt * ys + phase) % period * 2 < period
     elif name == "banded":
-        on = (ys + 0 * xs + phase) % period * 2 < period
+        on = (ys + phase) % period * 2 < period
     elif name == "checked":
-        on = ((xs + phase) // (period // 2) + (ys + phase) // (period // 2)) % 2 == 0
+        on = ((xs + phase) // (period // 2) + (ys + phase) // (period // 2)) & 1 == 0
     elif name == "dotted":
         half = period // 2
         on = ((xs + phase) % period - half) ** 2 + (ys % period - half) ** 2 < max(
             2, half * half // 2
         )
     else:
-        on = flat > 0
+        on = np.zeros((1, 1), np.bool_)
     shade = MAX_LIGHT - (ys * 48 // max(1, height))  # lighter at the top: a soft light from above
-    return np.asarray(shade - np.where(on, depth, 0) + flat, np.int32)
+    light = shade - depth * on.astype(np.int32)
+    return np.array(np.broadcast_to(light, (height, width)), np.int32)

@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 BoolMask = NDArray[np.bool_]
 Loop = list[tuple[int, int]]
 
+_FALLING, _RISING = 0b1001, 0b0110  # two pixels that touch only by a corner
+_CORNER_COPIES = np.array(
+    [2 if k in (_FALLING, _RISING) else k.bit_count() % 2 for k in range(16)], np.uint8
+)
+"""How often a point of the pixel grid is a corner, by the four pixels around it."""
+
 
 def mask_box(mask: BoolMask) -> tuple[int, int, int, int]:
     """Return the smallest box around the true pixels as (x, y, width, height) in pixels.
@@ -89,19 +95,20 @@ def _corners(region: BoolMask) -> tuple[list[int], list[int], list[int], list[in
     On a line of pixel edges the corners, in order, are by turns the start and the end of an edge.
     Where two pixels touch only by a corner it counts twice, once for each pixel.
     """
-    padded = np.pad(region, 1).astype(np.int8)
-    above_left, above_right = padded[:-1, :-1], padded[:-1, 1:]
-    below_left, below_right = padded[1:, :-1], padded[1:, 1:]
-    total = above_left + above_right + below_left + below_right
-    falling = (total == 2) & (above_left == 1) & (below_right == 1)
-    rising = (total == 2) & (above_right == 1) & (below_left == 1)
-    copies = (total % 2).astype(np.int8) + 2 * (falling | rising)
-    ys, xs = (np.repeat(axis, copies[copies > 0]) for axis in np.nonzero(copies))
+    height, width = region.shape
+    padded = np.zeros((height + 2, width + 2), np.uint8)
+    padded[1:-1, 1:-1] = region
+    # The four pixels around each corner as bits: 1 above left, 2 above right, 4 and 8 below.
+    around = padded[:-1, :-1] + 2 * padded[:-1, 1:] + 4 * padded[1:, :-1] + 8 * padded[1:, 1:]
+    copies = _CORNER_COPIES[around].ravel()
+    places = np.flatnonzero(copies)
+    places = np.repeat(places, copies[places])
+    ys, xs = np.divmod(places, width + 1)
     first = np.ones(len(xs), bool)
-    first[1:] = (xs[1:] != xs[:-1]) | (ys[1:] != ys[:-1])
+    first[1:] = places[1:] != places[:-1]
     # The first copy ends the edge from the left. It ends the edge from above at a falling touch
     # (that is the upper left pixel's corner) and starts the edge down at a rising one.
-    down_first = np.where(rising[ys, xs], ~first, first)
+    down_first = np.where(around.ravel()[places] == _RISING, ~first, first)
     order = np.lexsort((~down_first, ys, xs))
     horizontal = np.arange(len(xs)) ^ 1
     vertical = np.empty(len(xs), np.int64)

@@ -24,7 +24,7 @@ from lth_det.data.shapes.paint import (
 from lth_det.data.shapes.sprites import BLOB, Sprite, make_sprite
 
 # Ranges of the wanted visible area in px; COCO's limits are 32^2 = 1024 and 96^2 = 9216.
-SMALL_AREA, MEDIUM_AREA, LARGE_AREA = (140.0, 950.0), (1200.0, 7000.0), (11500.0, 17500.0)
+SMALL_AREA, MEDIUM_AREA, LARGE_AREA = (140.0, 950.0), (1200.0, 7000.0), (13500.0, 19000.0)
 _CROWD_AREA = (70.0, 150.0)
 _TRIES = 12
 _CUT_OFF_SHARE = 0.12  # objects that may be cut off by the border
@@ -195,13 +195,13 @@ def draw_scene(dice: Dice, config: ShapesConfig) -> Scene:
     composer = Composer(dice, config, config.size)
     categories = config.categories
     weights = [category.weight for category in categories]
+    bulky, others = _category_weights(config)
     wishes = []
     if dice.chance(config.large_scenes):
-        bulky = [0.0 if c.shape in SLENDER_SHAPES else c.weight for c in categories]
-        index = dice.weighted(bulky if any(bulky) else weights)
+        index = dice.weighted(bulky)
         wishes.append(Wish(categories[index], index, dice.uniform(*LARGE_AREA)))
     for _ in range(dice.integer(config.min_objects, config.max_objects + 1) - len(wishes)):
-        index = dice.weighted(weights)
+        index = dice.weighted(others)
         area = SMALL_AREA if dice.chance(config.small_share) else MEDIUM_AREA
         wishes.append(Wish(categories[index], index, dice.log_uniform(*area)))
     wishes += [Wish(None, -1, dice.log_uniform(150, 1500)) for _ in range(dice.integer(0, 3))]
@@ -245,6 +245,22 @@ def draw_crop(dice: Dice, config: ShapesConfig, index: int) -> Image:
     while not composer.place(wish):
         pass  # every try is a new outline; clutter is small, so this ends soon
     return composer.finish().image
+
+
+def _category_weights(config: ShapesConfig) -> tuple[list[float], list[float]]:
+    """Return the weights of the large object and of the others.
+
+    Slender shapes are never the large object, so the others are drawn with what is missing for all
+    categories to come at their own frequency.
+    """
+    weights = [category.weight for category in config.categories]
+    bulky = [0.0 if c.shape in SLENDER_SHAPES else c.weight for c in config.categories]
+    if not any(bulky):
+        return weights, weights
+    objects = (config.min_objects + config.max_objects) / 2
+    large = config.large_scenes / sum(bulky)
+    rest = [max(0.0, objects * w - large * b) for w, b in zip(weights, bulky, strict=True)]
+    return bulky, rest if any(rest) else weights
 
 
 def _cluster(dice: Dice, size: int) -> tuple[float, float] | None:

@@ -16,9 +16,11 @@ from typing import Any
 
 import cv2
 
-from lth_det.data.shapes.build import FORMAT_VERSION, MANIFEST, build, pixel_digest
+from lth_det.data.shapes.build import FORMAT_VERSION, MANIFEST, build, digest_of_digests
+from lth_det.data.shapes.checksums import differing_splits
 from lth_det.data.shapes.config import GENERATOR_VERSION, ShapesConfig
 from lth_det.data.shapes.splits import SPLITS
+from lth_det.data.shapes.worker import pixel_digest
 from lth_det.errors import DataError
 
 _LOG = logging.getLogger(__name__)
@@ -59,7 +61,9 @@ def dataset_folder(config: ShapesConfig, home: Path | None = None) -> Path:
     return (home or shapes_home()) / name
 
 
-def ensure_shapes(config: ShapesConfig | None = None, *, home: Path | None = None) -> Path:
+def ensure_shapes(
+    config: ShapesConfig | None = None, *, home: Path | None = None, workers: int = 0
+) -> Path:
     """Return the folder of a whole data set; draw it if it is missing or damaged.
 
     The check on every call is cheap (milliseconds): config, number and total size of the images,
@@ -69,6 +73,7 @@ def ensure_shapes(config: ShapesConfig | None = None, *, home: Path | None = Non
     Args:
         config: What to draw; None: the default.
         home: Folder of the data sets; None: ``shapes_home()``.
+        workers: Processes that draw, at most; 0: one for each core. The result is the same.
 
     Raises:
         DataError: The folder cannot be written, or something else lies at its place.
@@ -82,7 +87,7 @@ def ensure_shapes(config: ShapesConfig | None = None, *, home: Path | None = Non
         with _lock(folder.parent) as alone:
             damage = find_damage(folder, config)  # another process may have drawn it meanwhile
             if damage is not None:
-                _replace(folder, config, damage, alone=alone)
+                _replace(folder, config, damage, alone=alone, workers=workers)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(
@@ -142,7 +147,7 @@ def verify_pixels(folder: Path) -> dict[str, str]:
     manifest = json.loads((folder / MANIFEST).read_text())
     digests = {}
     for name, record in manifest["splits"].items():
-        digest = hashlib.sha256()
+        images: list[str] = []
         for image in json.loads((folder / record["annotations"]).read_bytes())["images"]:
             path = folder / record["image_dir"] / image["file_name"]
             pixels = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
@@ -150,8 +155,8 @@ def verify_pixels(folder: Path) -> dict[str, str]:
                 raise DataError(
                     f"{path} cannot be read as an image; delete {folder} to draw it again."
                 )
-            digest.update(pixel_digest(image["file_name"], pixels))
-        digests[name] = digest.hexdigest()
+            images.append(pixel_digest(image["file_name"], pixels))
+        digests[name] = digest_of_digests(images)
         if digests[name] != record["pixels_sha256"]:
             raise DataError(
                 f"The images in {folder / record['image_dir']} are not the ones that were drawn; "
@@ -160,7 +165,7 @@ def verify_pixels(folder: Path) -> dict[str, str]:
     return digests
 
 
-def _replace(folder: Path, config: ShapesConfig, damage: str, *, alone: bool) -> None:
+def _replace(folder: Path, config: ShapesConfig, damage: str, *, alone: bool, workers: int) -> None:
     if folder.exists():
         if damage == f"lacks {MANIFEST}" and any(folder.iterdir()):
             raise DataError(
@@ -175,11 +180,23 @@ def _replace(folder: Path, config: ShapesConfig, damage: str, *, alone: bool) ->
             shutil.rmtree(left_over, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder.parent))
     try:
-        build(temporary, config)
+        manifest = build(temporary, config, workers=workers)
+        if config == ShapesConfig():
+            _compare_with_stored(manifest)
         temporary.chmod(0o755)  # mkdtemp makes it private; a data set may be shared
         _swap(temporary, folder, config)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _compare_with_stored(manifest: dict[str, Any]) -> None:
+    names = differing_splits(manifest["generator_version"], manifest["splits"])
+    if names:
+        _LOG.warning(
+            "This platform draws other bytes than the stored ones in %s: results will not be equal "
+            "to published ones to the last digit, which is no error.",
+            ", ".join(names),
+        )
 
 
 def _swap(temporary: Path, folder: Path, config: ShapesConfig) -> None:
