@@ -1,8 +1,8 @@
-"""Scores as unsigned integers of the same order, read in small pieces.
+"""Scores as integers of the same order, read in small pieces.
 
-A float32 and its bit pattern have the same order for values >= 0; for negative ones the order is reversed. Flipping
-the sign bit of the former and all bits of the latter gives uint32 keys whose order is that of all finite floats, so
-an exact threshold can be found by counting integers, without sorting or joining tensors.
+The bit pattern of a float32, read as int32, has the order of the values from 0 upwards; for negative values the order
+is reversed, and flipping all bits but the sign puts it right. So an exact threshold can be found by counting integers,
+without sorting or joining tensors, and for scores that are not negative (magnitudes) the key costs nothing.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,14 +15,13 @@ from torch import Tensor
 from lth_det.errors import ScopeError
 from lth_det.tickets.mask import Mask
 
-KeyArray = npt.NDArray[np.uint32]
+KeyArray = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
 
 CHUNK = 1 << 16
 """Elements handled at once: 256 kB of keys stay in a core's cache. A multiple of 8, for packed bits."""
 
 _SAMPLE_STEP = 127  # odd, so that it does not fall in step with the sizes of kernels and channels
-_SIGN = np.uint32(0x80000000)
 _INFINITY = 0x7F800000
 
 ElementScore = Callable[[str, Tensor, int, int], Tensor]
@@ -30,29 +29,31 @@ ElementScore = Callable[[str, Tensor, int, int], Tensor]
 
 
 def order_keys(scores: Tensor, name: str) -> KeyArray:
-    """Return uint32 keys with the order of the scores; -0.0 and 0.0 get the same key.
+    """Return int32 keys with the order of the scores; -0.0 and 0.0 get the same key.
 
     Args:
         scores: 1-D CPU tensor of a floating dtype, compared as float32.
         name: The parameter, for the error.
 
+    Returns:
+        The keys, which may share the memory of the scores: not to be changed.
+
     Raises:
         ScopeError: a score is NaN or infinite.
     """
     values = scores.detach().to(torch.float32).contiguous().numpy()
-    bits: KeyArray = values.view(np.uint32)
-    if bits.size and int(bits.max()) >= _INFINITY:
-        if not np.isfinite(values).all():
-            raise ScopeError(
-                f"The scores of {name} are not finite (NaN or infinity), so nothing can be ranked; "
-                "check the weights: the training has probably diverged."
-            )
-        # Adding 0.0 turns -0.0, which has the sign bit, into 0.0.
-        bits = (values + np.float32(0.0)).view(np.uint32)
-        bits = np.where(bits & _SIGN, ~bits, bits | _SIGN)
-    else:
-        bits = bits | _SIGN
-    return bits
+    # As unsigned numbers, infinity, NaN and all negative values lie above the finite positive ones.
+    if values.size == 0 or int(values.view(np.uint32).max()) < _INFINITY:
+        return values.view(np.int32)
+    if not np.isfinite(values).all():
+        raise ScopeError(
+            f"The scores of {name} are not finite (NaN or infinity), so nothing can be ranked; "
+            "check the weights: the training has probably diverged."
+        )
+    # Adding 0.0 turns -0.0, which has the sign bit, into 0.0.
+    keys: KeyArray = (values + np.float32(0.0)).view(np.int32)
+    keys ^= (keys >> 31) & np.int32(0x7FFFFFFF)
+    return keys
 
 
 class KeyStream:
@@ -116,7 +117,7 @@ class KeyStream:
                 packed = self._previous.packed(name)[positions >> 3]
                 keys = keys[(packed >> (7 - (positions & 7)).astype(np.uint8)) & 1 == 1]
             parts.append(keys)
-        return np.concatenate(parts) if parts else np.empty(0, np.uint32)
+        return np.concatenate(parts) if parts else np.empty(0, np.int32)
 
     def _flat(self, name: str) -> Tensor:
         return self._tensors[name].detach().reshape(-1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lth_det.errors import ScopeError
 from lth_det.pruning.keys import Flags, KeyArray, KeyStream
-from lth_det.pruning.threshold import Threshold, kth_largest
+from lth_det.pruning.threshold import MAX_KEY, MIN_KEY, Threshold, kth_largest
 from lth_det.tickets.differences import require_equal_shapes
 from lth_det.tickets.mask import Mask, PackedBits
 
@@ -87,18 +87,18 @@ def select_packed(stream: KeyStream, keep_count: int, what: str = "scope") -> di
 
 def _threshold(stream: KeyStream, keep_count: int, available: int) -> Threshold:
     if keep_count == 0:
-        return Threshold(key=2**32 - 1, ties_kept=0)  # above the key of every finite score
+        return Threshold(key=MAX_KEY, ties_kept=0)  # above the key of every finite score
     if keep_count == available:
-        return Threshold(key=0, ties_kept=0)  # below the key of every finite score
+        return Threshold(key=MIN_KEY, ties_kept=0)  # below the key of every finite score
     return kth_largest(stream, keep_count)
 
 
 def _keep(keys: KeyArray, alive: Flags | None, threshold: int, ties_left: int) -> tuple[Flags, int]:
-    keep = keys > np.uint32(threshold)
+    keep = keys > np.int32(threshold)
     if alive is not None:
         keep &= alive
     if ties_left:
-        equal = keys == np.uint32(threshold)
+        equal = keys == np.int32(threshold)
         if alive is not None:
             equal &= alive
         ties = np.flatnonzero(equal)[:ties_left]

@@ -14,13 +14,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-KeyArray = npt.NDArray[np.uint32]
+KeyArray = npt.NDArray[np.int32]
+Offsets = npt.NDArray[np.uint32]
 
-_MAX_KEY = 2**32 - 1
+MIN_KEY = -(2**31)
+MAX_KEY = 2**31 - 1
 _BIN_BITS = 16
-_GATHER_LIMIT = 1 << 17
+_GATHER_LIMIT = 1 << 18
 _SAMPLE_FROM = 1 << 20
-_SAMPLE_MARGIN = 6.0
+_SAMPLE_MARGIN = 5.0
 
 
 class Keys(Protocol):
@@ -50,11 +52,11 @@ class Threshold:
 
 @dataclasses.dataclass(frozen=True)
 class _Scan:
-    """What one pass found: keys above the range, and the keys inside or their histogram."""
+    """What one pass found: keys above the range, and those inside minus its low end, or their histogram."""
 
     above: int
     inside: int
-    gathered: KeyArray
+    gathered: Offsets
     histogram: npt.NDArray[np.int64] | None
     shift: int
 
@@ -77,9 +79,9 @@ def kth_largest(stream: Keys, k: int) -> Threshold:
         scan = _scan(stream, low, high)
         rank = k - scan.above  # 1 is the largest key inside the range
         if rank < 1:
-            low, high = high + 1, _MAX_KEY
+            low, high = high + 1, MAX_KEY
         elif rank > scan.inside:
-            low, high = 0, low - 1
+            low, high = MIN_KEY, low - 1
         elif scan.histogram is None:
             return _select(scan.gathered, rank, low)
         else:
@@ -92,11 +94,11 @@ def kth_largest(stream: Keys, k: int) -> Threshold:
 
 def _bracket(stream: Keys, k: int, count: int) -> tuple[int, int]:
     if count < _SAMPLE_FROM:
-        return 0, _MAX_KEY
+        return MIN_KEY, MAX_KEY
     sample = stream.sample()
     size = sample.size
     if size == 0:
-        return 0, _MAX_KEY
+        return MIN_KEY, MAX_KEY
     share = k / count
     center = size * (1.0 - share)
     # Neighbours are alike, so the sample is worth less than its size: hence the wide margin.
@@ -105,27 +107,30 @@ def _bracket(stream: Keys, k: int, count: int) -> tuple[int, int]:
     last = min(math.ceil(center + margin), size - 1)
     ranks = sorted({first, last})
     ordered = np.partition(sample, ranks)
-    low = int(ordered[first]) if center > margin else 0
-    high = int(ordered[last]) if center + margin < size - 1 else _MAX_KEY
+    low = int(ordered[first]) if center > margin else MIN_KEY
+    high = int(ordered[last]) if center + margin < size - 1 else MAX_KEY
     return low, high
 
 
 def _scan(stream: Keys, low: int, high: int) -> _Scan:
     shift = max(0, (high - low).bit_length() - _BIN_BITS)
+    # Room for what a good sample leaves inside: 1.6 % of the keys, or 1 MB.
+    limit = max(_GATHER_LIMIT, stream.count >> 6)
     above = inside = 0
-    waiting: list[KeyArray] = []
+    waiting: list[Offsets] = []
     waiting_size = 0
     histogram: npt.NDArray[np.int64] | None = None
     for keys in stream.read():
-        is_above = keys > np.uint32(high)
+        is_above = keys > np.int32(high)
         above += int(np.count_nonzero(is_above))
-        is_inside = keys >= np.uint32(low)
+        is_inside = keys >= np.int32(low)
         is_inside ^= is_above
-        found = keys[np.flatnonzero(is_inside)] - np.uint32(low)
+        # The difference of two int32 can need 32 bits: as unsigned numbers it is right, modulo 2^32.
+        found = keys[np.flatnonzero(is_inside)].view(np.uint32) - np.uint32(low % 2**32)
         inside += found.size
         waiting.append(found)
         waiting_size += found.size
-        if waiting_size > _GATHER_LIMIT:
+        if waiting_size > limit:
             histogram = _add(histogram, waiting, shift)
             waiting, waiting_size = [], 0
     if histogram is not None:
@@ -136,7 +141,7 @@ def _scan(stream: Keys, low: int, high: int) -> _Scan:
 
 
 def _add(
-    histogram: npt.NDArray[np.int64] | None, parts: list[KeyArray], shift: int
+    histogram: npt.NDArray[np.int64] | None, parts: list[Offsets], shift: int
 ) -> npt.NDArray[np.int64]:
     if histogram is None:
         histogram = np.zeros(1 << _BIN_BITS, np.int64)
@@ -146,7 +151,7 @@ def _add(
     return histogram
 
 
-def _select(offsets: KeyArray, rank: int, low: int) -> Threshold:
+def _select(offsets: Offsets, rank: int, low: int) -> Threshold:
     position = offsets.size - rank
     value = int(np.partition(offsets, position)[position])
     larger = int(np.count_nonzero(offsets > np.uint32(value)))

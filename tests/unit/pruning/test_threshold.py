@@ -7,9 +7,9 @@ from lth_det.pruning.threshold import kth_largest
 
 class Stream:
     def __init__(self, values, sample=None, piece=1000):
-        self.values = np.asarray(values, np.uint32)
+        self.values = np.asarray(values, np.int32)
         self.passes = 0
-        self._sample = self.values[::7] if sample is None else np.asarray(sample, np.uint32)
+        self._sample = self.values[::7] if sample is None else np.asarray(sample, np.int32)
         self._piece = piece
 
     @property
@@ -43,18 +43,18 @@ def check(stream, k):
 def values(kind):
     generator = np.random.default_rng(1)
     return {
-        "wide": generator.integers(0, 2**32, 5000),
-        "ends": generator.choice([0, 1, 2**31, 2**32 - 1], 5000),
+        "wide": generator.integers(-(2**31), 2**31, 5000),
+        "ends": generator.choice([-(2**31), -1, 0, 2**31 - 1], 5000),
         "narrow": generator.integers(2**20, 2**20 + 300, 5000),
         "equal": np.full(5000, 123),
-        "largest": np.full(5000, 2**32 - 1),
-        "smallest": np.zeros(5000),
+        "largest": np.full(5000, 2**31 - 1),
+        "smallest": np.full(5000, -(2**31)),
     }[kind]
 
 
 @pytest.mark.parametrize("kind", ["wide", "ends", "narrow", "equal", "largest", "smallest"])
 @pytest.mark.parametrize("k", [1, 2, 1000, 2500, 4999, 5000])
-@pytest.mark.parametrize("sample", [None, [0], [2**32 - 1], [], [5, 2**31] * 50])
+@pytest.mark.parametrize("sample", [None, [-(2**31)], [2**31 - 1], [], [5, -(2**30)] * 50])
 def test_any_sample_gives_the_exact_threshold(small_limits, kind, k, sample):
     check(Stream(values(kind), sample), k)
 
