@@ -26,6 +26,16 @@ from lth_det.errors import DataError
 
 PREFIX = "shapes_"
 
+# A few images of the same kind, for smoke runs and tests: registered as ``shapes_small_*``.
+SMALL = ShapesConfig(
+    train_images=64,
+    val_images=16,
+    keypoints_train_images=48,
+    keypoints_val_images=12,
+    cls_train_per_class=8,
+    cls_val_per_class=4,
+)
+
 # Okabe and Ito's palette (RGB), told apart with every kind of colour vision.
 _COLOURS = (
     (230, 159, 0),
@@ -41,12 +51,15 @@ _COLOURS = (
 def register_all() -> None:
     """Register ``shapes_{train,val}`` and ``shapes_keypoints_{train,val}``; may be called again.
 
+    The same four names with ``shapes_small_`` in front are a few images of each, for smoke runs and tests.
+
     Nothing is drawn and no file is touched: the data set is made when its dicts are first asked
     for. The catalogs of Detectron2 are global, which is why this is a call and not an import effect.
     """
     for split in SPLITS.values():
         if split.kind != CLASSIFICATION:
             register_shapes(PREFIX + split.name, split, ShapesConfig())
+            register_shapes(f"{PREFIX}small_{split.name}", split, SMALL)
 
 
 def register_shapes(name: str, split: Split, config: ShapesConfig) -> None:
@@ -82,6 +95,7 @@ def register_shapes(name: str, split: Split, config: ShapesConfig) -> None:
     MetadataCatalog.get(name).set(
         json_file=str(folder / split.annotations),
         image_root=str(folder / split.image_dir),
+        shapes_config=config,
         evaluator_type="coco",
         thing_classes=names,
         thing_colors=[_COLOURS[k % 7] for k in range(len(names))],
@@ -90,7 +104,7 @@ def register_shapes(name: str, split: Split, config: ShapesConfig) -> None:
 
 
 def check_dataset_available(name: str) -> None:
-    """Make sure that a registered data set can be read; draw it if it is one of ``shapes_*``.
+    """Make sure that a registered data set can be read; draw it if it is one of ours.
 
     Args:
         name: Name in Detectron2's catalog.
@@ -104,10 +118,11 @@ def check_dataset_available(name: str) -> None:
             f"The data set '{name}' is not registered; known are, for example, shapes_train and "
             "coco_2017_train."
         )
-    if name.startswith(PREFIX):
-        DatasetCatalog.get(name)
-        return
     metadata = MetadataCatalog.get(name)
+    config = metadata.get("shapes_config")
+    if config is not None:
+        ensure_shapes(config, home=Path(metadata.json_file).parents[2])
+        return
     for key in ("json_file", "image_root", "dirname"):
         path = metadata.get(key)
         if path and "://" not in path and not Path(path).exists():
