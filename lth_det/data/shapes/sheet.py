@@ -20,7 +20,7 @@ _WIDTH = 1304  # pixels: four scenes
 _GAP, _TITLE = 8, 20
 _CROPS = 10
 # Scenes that show much: an occlusion, a hole, a crowd, a cut-off object.
-_TRAIN, _VAL, _KEYPOINTS = range(4), range(4), range(4)
+_TRAIN, _VAL, _KEYPOINTS = (2, 3, 16, 34), (3, 32, 97, 138), (2, 31, 25, 47)
 # Okabe and Ito's palette as BGR; each category keeps its colour on the whole sheet.
 _COLOURS: tuple[Colour, ...] = (
     (0, 159, 230),
