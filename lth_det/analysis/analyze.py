@@ -6,6 +6,7 @@ from typing import Any
 
 from lth_det.analysis.attributes import Attribute
 from lth_det.analysis.backends import get_backend
+from lth_det.analysis.bootstrap import Replicates, bootstrap_file, draw, groups_to_bootstrap
 from lth_det.analysis.class_axes import train_counts
 from lth_det.analysis.coco_io import read_ground_truth
 from lth_det.analysis.columns import Source
@@ -69,6 +70,7 @@ def analyze(
         reference=reference,
         info=info or {},
         halves=image_halves(truth.images.ids.size, options.seed),
+        draws=draw(truth.images.ids.size, options.replicates, options.seed),
     )
     evaluated = {name: _evaluate_model(study, name, files) for name, files in models.items()}
     return AnalysisResult(build_value(study, evaluated))
@@ -85,6 +87,7 @@ def _check_name(name: str | None, models: Mapping[str, Any], option: str) -> str
 def _evaluate_model(study: Study, name: str, files: Sequence[OneResult]) -> Evaluated:
     """Evaluate every seed of one model for every IoU type."""
     scores: dict[str, list[FileScores]] = {t: [] for t in study.plans}
+    replicates: dict[str, list[Replicates]] = {t: [] for t in study.plans}
     sources: list[Source] = []
     notes: list[str] = []
     for file in files:
@@ -96,5 +99,16 @@ def _evaluate_model(study: Study, name: str, files: Sequence[OneResult]) -> Eval
             )
             notes += [n for n in found.notes if n not in notes]
             matched = match_file(plan.setting, found)
-            scores[iou_type].append(file_scores(plan.setting, matched, study.halves))
-    return Evaluated(tuple(sources), scores, tuple(notes))
+            scores[iou_type].append(file_scores(plan.setting, matched, study.fitting_halves))
+            rows = bootstrap_file(
+                plan.setting,
+                matched,
+                study.draws,
+                groups=groups_to_bootstrap(
+                    plan.setting, study.draws.count, study.options.bootstrap_axes
+                ),
+                halves=study.fitting_halves,
+            )
+            if rows is not None:
+                replicates[iou_type].append(rows)
+    return Evaluated(tuple(sources), scores, replicates, tuple(notes))

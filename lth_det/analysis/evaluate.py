@@ -102,7 +102,7 @@ def score(setting: Setting, matched: Matched, *, images: BoolArray | None = None
             IOU_THRESHOLDS, RECALL_POINTS, limits, counts[:, chunk], prevalence[:, chunk], wanted
         )
         if images is not None:
-            verdicts, bits = _only(verdicts, bits, images[matched.cells.image])
+            verdicts, bits = only_images(verdicts, bits, images[matched.cells.image])
         scores = setting.backend.accumulate(matched.cells, verdicts, bits, request)
         ap.append(scores.ap)
         if scores.ap_normalised is not None:
@@ -131,8 +131,10 @@ def _counts_on(setting: Setting, images: BoolArray) -> FloatArray:
     return counts
 
 
-def _only(verdicts: Verdicts, bits: GroupBits, there: BoolArray) -> tuple[Verdicts, GroupBits]:
-    """Return the verdicts with every detection outside the images counting neither way."""
+def only_images(
+    verdicts: Verdicts, bits: GroupBits, there: BoolArray
+) -> tuple[Verdicts, GroupBits]:
+    """Return the verdicts with every detection outside the images (``there`` (M,) false) counting neither way."""
     none = np.uint64(0)
     return (
         Verdicts(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lth_det.analysis.bootstrap import Draws
 from lth_det.analysis.checks import BoolArray
 from lth_det.analysis.class_axes import TrainCounts
 from lth_det.analysis.columns import GroundTruth
@@ -13,7 +14,10 @@ from lth_det.analysis.prepare import Plan
 
 @dataclass(frozen=True)
 class Study:
-    """Ground truth, one plan per IoU type, class counts, options, and the two halves (I,) of the images."""
+    """Ground truth, one plan per IoU type, class counts, options, and what is drawn at random.
+
+    ``halves`` are two random halves (I,) of the images, ``draws`` the image weights of the bootstrap.
+    """
 
     truth: GroundTruth
     plans: Mapping[str, Plan]
@@ -22,8 +26,14 @@ class Study:
     reference: str
     info: Mapping[str, ModelInfo]
     halves: tuple[BoolArray, BoolArray]
+    draws: Draws
 
     @property
     def ranker(self) -> str:
         """The model whose AP ranks the classes by difficulty."""
         return self.options.difficulty_from or self.reference
+
+    @property
+    def fitting_halves(self) -> tuple[BoolArray, BoolArray] | None:
+        """The image halves, or None when difficulty needs no cross-fitting."""
+        return None if self.options.difficulty_from else self.halves

@@ -17,23 +17,27 @@ from lth_det.analysis.axes import (
     cross_axis,
     object_axes,
 )
+from lth_det.analysis.bootstrap import Replicates
 from lth_det.analysis.breakdown import Frame, make_frame
 from lth_det.analysis.class_axes import ClassAxis, difficulty_axis, frequency_axis
 from lth_det.analysis.columns import Source
+from lth_det.analysis.compare import Comparison, Side, interval_of
 from lth_det.analysis.file_scores import FileScores, mean_scores
 from lth_det.analysis.options import Options
 from lth_det.analysis.prepare import Plan
 from lth_det.analysis.result import SCHEMA_VERSION
+from lth_det.analysis.statistics import FEWEST_FOR_BCA
 from lth_det.analysis.study import Study
 from lth_det.version import __version__
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One model: the sources of its files (seeds) and their scores per IoU type."""
+    """One model: the sources of its files (seeds), their scores and replicates per IoU type."""
 
     sources: tuple[Source, ...]
     scores: Mapping[str, Sequence[FileScores]]
+    replicates: Mapping[str, Sequence[Replicates]]
     notes: tuple[str, ...]
 
 
@@ -59,6 +63,21 @@ def build_value(study: Study, evaluated: Mapping[str, Evaluated]) -> dict[str, A
             t: _model(study, frames[t], of_type[t], evaluated[name].scores[t], labels[t])
             for t in plans
         }
+    sides = {
+        name: {t: Side(name, means[name][t], e.scores[t], e.replicates[t]) for t in plans}
+        for name, e in evaluated.items()
+    }
+    for name, of_side in sides.items():
+        for t in plans:
+            _add_intervals(study, frames[t], models[name][t], of_side[t])
+    comparisons = [
+        Comparison(
+            frames[t], study.draws, options, model=sides[n][t], reference=sides[study.reference][t]
+        ).to_dict()
+        for n in evaluated
+        if n != study.reference
+        for t in plans
+    ]
     return {
         "schema_version": SCHEMA_VERSION,
         "version": __version__,
@@ -71,7 +90,8 @@ def build_value(study: Study, evaluated: Mapping[str, Evaluated]) -> dict[str, A
         "parameters": facts.parameters(study, labels),
         "axes": {t: {a.name: a.to_dict() for a in f.axes} for t, f in frames.items()},
         "models": models,
-        "comparisons": [],
+        "comparisons": comparisons,
+        "statistics": _statistics(study),
         "warnings": facts.warnings(study, {n: e.notes for n, e in evaluated.items()}, means),
     }
 
@@ -161,6 +181,41 @@ def _categories(
             value[name] |= facts.class_facts(study.truth, study.counts, k)
             value[name] |= {"frequency": labels[0].bin_of(k), "difficulty": labels[1].bin_of(k)}
     return value
+
+
+def _add_intervals(study: Study, frame: Frame, model: dict[str, Any], side: Side) -> None:
+    """Fill in the intervals of one model's headline numbers and bins."""
+    rows = side.model_replicates(study.draws, stream=0)
+    if rows is None:
+        return
+    level = study.options.level
+    for metric in model["intervals"]:
+        values = rows.headline(metric, frame.cells.classes)
+        model["intervals"][metric] = interval_of(values, model[metric], study.draws, level)
+    for axis in (*frame.axes, frame.categories):
+        for bin_ in axis.bins:
+            cell = model[axis.key][bin_.name]
+            cell["interval"] = interval_of(rows.of_bin(bin_), cell["AP"], study.draws, level)
+
+
+def _statistics(study: Study) -> dict[str, Any]:
+    options = study.options
+    if not study.draws.count:
+        method = "none"
+    elif study.draws.count >= FEWEST_FOR_BCA:
+        method = "paired multinomial bootstrap over images, BCa intervals (50-block jackknife)"
+    else:
+        method = "paired multinomial bootstrap over images, percentile intervals"
+    return {
+        "replicates": study.draws.count,
+        "seed": options.seed,
+        "level": options.level,
+        "margin": options.margin,
+        "method": method,
+        "note": "intervals of a model with fewer than 3 seeds hold image noise only; bins of an axis are corrected by "
+        "Holm, classes by Benjamini-Hochberg at 5 %",
+        "class_p": "normal p from delta / bootstrap standard error (a bootstrap p is never below 2 / (replicates + 1))",
+    }
 
 
 def _difficulty_source(options: Options, reference: str) -> dict[str, Any]:

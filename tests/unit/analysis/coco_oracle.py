@@ -10,6 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 POINTS = 17
+WIDTH, HEIGHT = 320, 240
 
 
 def _box(rng, width, height):
@@ -48,75 +49,86 @@ def _points(rng, box, labelled):
     return np.concatenate([np.round(xy, 2), seen[:, None]], axis=1)
 
 
+def _annotation(rng, box, identity, k, is_crowd):
+    return {
+        "id": identity,
+        "image_id": 0,
+        "category_id": k,
+        "bbox": box,
+        "area": round(box[2] * box[3] * float(rng.uniform(0.3, 1.0)), 2),
+        "iscrowd": is_crowd,
+    }
+
+
+def _result(rng, box, k, kind, points):
+    """One detection; ``kind`` is ``bbox``, ``segm`` or ``keypoints``, ``points`` (P, 2) near the truth."""
+    result = {"image_id": 0, "category_id": k, "score": float(rng.random())}
+    if kind == "segm":
+        return result | {"segmentation": _text(_rle(box, WIDTH, HEIGHT))}
+    if kind == "keypoints":
+        table = np.concatenate([np.round(points, 2), np.ones((POINTS, 1))], axis=1)
+        result["keypoints"] = table.ravel().tolist()
+    return result | {"bbox": box}
+
+
+def _scene(rng, kind, classes, per_image, crowd):
+    """Return the annotations and detections of one image."""
+    annotations, results = [], []
+    for _ in range(rng.poisson(per_image)):
+        box, k = _box(rng, WIDTH, HEIGHT), int(rng.integers(classes)) * 2 + 1
+        is_crowd = int(rng.random() < crowd)
+        annotation = _annotation(rng, box, 0, k, is_crowd)
+        points = _points(rng, box, rng.random() < 0.85 and not is_crowd)
+        if kind == "segm":
+            as_code = is_crowd or rng.random() < 0.3
+            annotation["segmentation"] = (
+                _text(_rle(box, WIDTH, HEIGHT)) if as_code else [_corners(box)]
+            )
+        if kind == "keypoints":
+            annotation["keypoints"] = points.ravel().tolist()
+            annotation["num_keypoints"] = int((points[:, 2] > 0).sum())
+        annotations.append(annotation)
+        for _ in range(rng.integers(0, 4)):
+            guess = _near(rng, box, rng.choice([0.02, 0.1, 0.3]))
+            other = int(rng.integers(classes)) * 2 + 1
+            near = points[:, :2] + rng.normal(0, 0.08 * box[2], (POINTS, 2))
+            results.append(_result(rng, guess, other if rng.random() < 0.2 else k, kind, near))
+    for _ in range(rng.poisson(1.0)):
+        guess = _box(rng, WIDTH, HEIGHT)
+        points = _points(rng, guess, True)[:, :2]
+        results.append(_result(rng, guess, int(rng.integers(classes)) * 2 + 1, kind, points))
+    return annotations, results
+
+
 def make_coco(
-    seed, *, images=12, classes=4, decimals=6, masks=False, keypoints=False, per_image=4.0, crowd=0.1
+    seed,
+    *,
+    images=12,
+    classes=4,
+    decimals=6,
+    masks=False,
+    keypoints=False,
+    per_image=4.0,
+    crowd=0.1,
 ):
     """Return (ground truth, results): image ids with gaps and out of order, crowds, several detections per object."""
     rng = np.random.default_rng(seed)
-    width, height = 320, 240
+    kind = "segm" if masks else "keypoints" if keypoints else "bbox"
     ids = rng.permutation(np.arange(images) * 3 + 2).tolist()
     truth = {
         "images": [
-            {"id": i, "width": width, "height": height, "file_name": f"{i}.jpg"} for i in ids
+            {"id": i, "width": WIDTH, "height": HEIGHT, "file_name": f"{i}.jpg"} for i in ids
         ],
         "categories": [{"id": 2 * k + 1, "name": f"class {k}"} for k in range(classes)],
         "annotations": [],
     }
     results = []
     for image in ids:
-        for _ in range(rng.poisson(per_image)):
-            box, k = _box(rng, width, height), int(rng.integers(classes)) * 2 + 1
-            is_crowd = int(rng.random() < crowd)
-            annotation = {
-                "id": len(truth["annotations"]) + 1,
-                "image_id": image,
-                "category_id": k,
-                "bbox": box,
-                "area": round(box[2] * box[3] * float(rng.uniform(0.3, 1.0)), 2),
-                "iscrowd": is_crowd,
-            }
-            code = _rle(box, width, height)
-            if masks:
-                annotation["segmentation"] = (
-                    _text(code) if is_crowd or rng.random() < 0.3 else [_corners(box)]
-                )
-            points = _points(rng, box, rng.random() < 0.85 and not is_crowd)
-            if keypoints:
-                annotation["keypoints"] = points.ravel().tolist()
-                annotation["num_keypoints"] = int((points[:, 2] > 0).sum())
-            truth["annotations"].append(annotation)
-            for _ in range(rng.integers(0, 4)):
-                guess = _near(rng, box, rng.choice([0.02, 0.1, 0.3]))
-                wrong = rng.random() < 0.2
-                result = {
-                    "image_id": image,
-                    "category_id": int(rng.integers(classes)) * 2 + 1 if wrong else k,
-                    "bbox": guess,
-                    "score": round(float(rng.random()), decimals),
-                }
-                if masks:
-                    del result["bbox"]
-                    result["segmentation"] = _text(_rle(guess, width, height))
-                if keypoints:
-                    near = points[:, :2] + rng.normal(0, 0.08 * box[2], (POINTS, 2))
-                    result["keypoints"] = np.concatenate(
-                        [np.round(near, 2), np.ones((POINTS, 1))], axis=1
-                    ).ravel().tolist()
-                results.append(result)
-        for _ in range(rng.poisson(1.0)):
-            guess = _box(rng, width, height)
-            result = {
-                "image_id": image,
-                "category_id": int(rng.integers(classes)) * 2 + 1,
-                "bbox": guess,
-                "score": round(float(rng.random()), decimals),
-            }
-            if masks:
-                del result["bbox"]
-                result["segmentation"] = _text(_rle(guess, width, height))
-            if keypoints:
-                result["keypoints"] = _points(rng, guess, True).ravel().tolist()
-            results.append(result)
+        annotations, found = _scene(rng, kind, classes, per_image, crowd)
+        for annotation in annotations:
+            number = len(truth["annotations"]) + 1
+            truth["annotations"].append(annotation | {"id": number, "image_id": image})
+        results += [r | {"image_id": image, "score": round(r["score"], decimals)} for r in found]
     return truth, results
 
 
@@ -125,7 +137,9 @@ def _corners(box):
     return [x, y, x, y + h, x + w, y + h, x + w, y]
 
 
-def oracle(truth, results, iou_type, *, ranges=None, truth_area=None, result_area=None, sigmas=None):
+def oracle(
+    truth, results, iou_type, *, ranges=None, truth_area=None, result_area=None, sigmas=None
+):
     """Run pycocotools on copies.
 
     ``ranges`` replaces the area ranges; ``truth_area`` / ``result_area`` (functions of the record) replace the areas

@@ -59,9 +59,7 @@ def test_recall_at_every_detection_limit_equals_pycocotools(backend):
     truth, results = make_coco(3, classes=1, per_image=25.0, images=6)
     _, _, table = evaluate(truth, results, "bbox", backend=backend)
     expected = np.moveaxis(oracle(truth, results, "bbox").eval["recall"], -1, 0)
-    np.testing.assert_allclose(
-        np.nan_to_num(table.recall, nan=-1.0), expected, rtol=0, atol=1e-12
-    )
+    np.testing.assert_allclose(np.nan_to_num(table.recall, nan=-1.0), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -125,9 +123,7 @@ def test_a_cross_of_geometry_and_state_uses_both_rules(backend):
             results,
             "bbox",
             ranges=[[medium.low, medium.high]],
-            truth_area=lambda a: (
-                a["area"] if heavy.contains(np.array(share[a["id"]])) else 1e12
-            ),
+            truth_area=lambda a: a["area"] if heavy.contains(np.array(share[a["id"]])) else 1e12,
         )
     )
     group = setting.table.index("size_x_occlusion/medium/heavy")
@@ -151,9 +147,7 @@ def test_both_back_ends_give_the_same(iou_type):
             getattr(one[1].verdicts[0], name), getattr(two[1].verdicts[0], name)
         )
     for name in ("ap", "ap_normalised", "recall"):
-        np.testing.assert_allclose(
-            getattr(one[2], name), getattr(two[2], name), rtol=0, atol=1e-13
-        )
+        np.testing.assert_allclose(getattr(one[2], name), getattr(two[2], name), rtol=0, atol=1e-13)
 
 
 def test_cells_of_more_than_64_objects_and_more_than_64_groups():
