@@ -15,13 +15,13 @@ from detectron2.utils.logger import setup_logger
 from lth_det.d2.communicator import Processes
 from lth_det.d2.datasets import check_dataset_available, register_all
 from lth_det.d2.evaluation import flatten_metrics
+from lth_det.d2.plan import imp_plan
 from lth_det.d2.setup_cfg import load_config
 from lth_det.d2.stages import DetectorStages
 from lth_det.d2.trainer import LotteryTrainer
 from lth_det.env import package_versions
 from lth_det.errors import ConfigError, DataError, RunError
 from lth_det.experiments.imp import ImpRun
-from lth_det.experiments.plan import ImpPlan, round_prune_rates
 from lth_det.experiments.run_dir import RunDir
 from lth_det.reports.run_report import write_run_report
 from lth_det.reports.run_summary import rounds_text
@@ -128,33 +128,6 @@ def run_lottery(cfg: Any, run: RunDir, digest: str, *, resume: bool) -> dict[str
         logger.info("Rounds:\n%s", rounds_text(results))
         logger.info("The report is in %s", page)
     return results
-
-
-def imp_plan(cfg: Any) -> ImpPlan:
-    """Return the plan that ``cfg.LTH`` describes."""
-    lth = cfg.LTH
-    own = {key.lower(): rate for key, rate in lth.GROUP_PRUNE_RATE.items() if 0 < rate < 1}
-    return ImpPlan(
-        prune_rates=round_prune_rates(
-            rounds=lth.ROUNDS,
-            prune_rate=lth.PRUNE_RATE,
-            per_round=lth.PRUNE_RATE_PER_ROUND,
-            targets=lth.TARGETS,
-        ),
-        group_prune_rates=own,
-        criterion=lth.CRITERION,
-        scope=lth.SCOPE,
-        layer_ratios=lth.LAYER_RATIOS,
-        rewind_to=lth.REWIND.TO,
-        rewind_iteration=lth.REWIND.ITERATION,
-        rewind_weights=lth.REWIND.WEIGHTS or cfg.MODEL.WEIGHTS,
-        start_iteration=lth.REWIND.ITERATION if lth.REWIND.SCHEDULE == "remaining" else 0,
-        seed=cfg.SEED,
-        controls=tuple(lth.CONTROLS),
-        control_rounds=tuple(lth.CONTROL_ROUNDS),
-        task=", ".join(cfg.DATASETS.TRAIN),
-        source_weights=cfg.MODEL.WEIGHTS,
-    )
 
 
 def run_settings(cfg: Any) -> dict[str, Any]:
