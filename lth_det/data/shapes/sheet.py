@@ -12,11 +12,11 @@ import numpy as np
 
 from lth_det.data.shapes.figure import KEYPOINT_NAMES, SKELETON
 from lth_det.data.shapes.paint import Colour, Image
-from lth_det.data.shapes.splits import SPLITS, Split
+from lth_det.data.shapes.splits import CLASSIFICATION, SPLITS, Split
 from lth_det.errors import DataError
 
 _ZOOM = 2
-_WIDTH = 1304  # pixels: four scenes
+_WIDTH, _SCENE, _CROP = 1304, 320, 128  # pixels: four scenes or ten crops, and gaps
 _GAP, _TITLE = 8, 20
 _CROPS = 10
 # Scenes that show much: an occlusion, a hole, a crowd, a cut-off object.
@@ -112,7 +112,8 @@ def _pictures(folder: Path, split: Split, indices: Iterable[int]) -> list[Image]
         ) from error
     names = {category["id"]: category["name"] for category in content["categories"]}
     pictures = []
-    for record in (content["images"][index] for index in indices):
+    records = content["images"]
+    for record in (records[index % len(records)] for index in indices):
         annotations = [a for a in content["annotations"] if a["image_id"] == record["id"]]
         image = cv2.imread(str(folder / split.image_dir / record["file_name"]), cv2.IMREAD_COLOR)
         if image is None:
@@ -122,6 +123,9 @@ def _pictures(folder: Path, split: Split, indices: Iterable[int]) -> list[Image]
             large = draw_instances(large, annotations, names, zoom=_ZOOM)
         elif split.name == "keypoints_val":
             large = draw_keypoints(large, annotations, zoom=_ZOOM)
+        side = _CROP if split.kind == CLASSIFICATION else _SCENE
+        if large.shape[0] != side:
+            large = np.asarray(cv2.resize(large, (side, side), interpolation=cv2.INTER_AREA))
         pictures.append(large)
     return pictures
 

@@ -182,14 +182,15 @@ def _replace(folder: Path, config: ShapesConfig, damage: str, *, alone: bool, wo
     try:
         manifest = build(temporary, config, workers=workers)
         if config == ShapesConfig():
-            _compare_with_stored(manifest)
+            compare_with_stored(manifest)
         temporary.chmod(0o755)  # mkdtemp makes it private; a data set may be shared
         _swap(temporary, folder, config)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _compare_with_stored(manifest: dict[str, Any]) -> None:
+def compare_with_stored(manifest: dict[str, Any]) -> None:
+    """Warn if the default data set was drawn with other bytes than the stored checksums."""
     names = differing_splits(manifest["generator_version"], manifest["splits"])
     if names:
         _LOG.warning(
