@@ -25,6 +25,7 @@ from lth_det.pruning.controls import random_like
 from lth_det.tickets.mask import Mask
 from lth_det.tickets.serialization import load_ticket, save_ticket, weights_sha256
 from lth_det.tickets.summary import sparsity_summary
+from lth_det.tickets.table_record import TABLE_KEY, table_to_text
 from lth_det.tickets.ticket import Provenance, Ticket
 
 logger = logging.getLogger(__name__)
@@ -183,7 +184,10 @@ class ImpRun:
                 seed=self.plan.seed,
                 rewind=self.plan.rewind,
                 versions=dict(self.facts.get("versions", {})),
-                extra={"trained_weights_sha256": weights_sha256(trained)},
+                extra={
+                    "trained_weights_sha256": weights_sha256(trained),
+                    TABLE_KEY: table_to_text(table),
+                },
             ),
         )
 
@@ -223,7 +227,11 @@ class ImpRun:
             ticket.provenance,
             criterion=kind,
             parent_sha256=None,
-            extra={"control_of": self.run.round_name(number), "control_seed": str(seed)},
+            extra={
+                "control_of": self.run.round_name(number),
+                "control_seed": str(seed),
+                TABLE_KEY: table_to_text(self.trainer.table),
+            },
         )
         return Ticket(mask=mask, weights=weights, provenance=provenance)
 
