@@ -1,0 +1,35 @@
+import subprocess
+import sys
+
+import pytest
+
+from lth_det.errors import RunError
+from lth_det.experiments.run_dir import RunDir
+
+
+def test_a_folder_belongs_to_the_settings_that_claimed_it(tmp_path):
+    settings = {"SEED": 1, "SOLVER.MAX_ITER": 600}
+    digest = RunDir(tmp_path).claim(settings)
+    assert RunDir(tmp_path).claim(dict(reversed(settings.items()))) == digest
+    with pytest.raises(RunError, match=r"SOLVER.MAX_ITER: 600, now 700"):
+        RunDir(tmp_path).claim({**settings, "SOLVER.MAX_ITER": 700})
+
+
+def test_a_second_process_is_turned_away(tmp_path):
+    code = "import sys; from lth_det.experiments.run_dir import RunDir\nwith RunDir(sys.argv[1]).lock(): pass"
+    with RunDir(tmp_path).lock():
+        second = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+        )
+    assert "in use by another process" in second.stderr
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 0
+
+
+def test_damaged_records_are_named(tmp_path):
+    run = RunDir(tmp_path)
+    run.finish("round_00", {"round": 0})
+    assert run.record("round_00") == {"round": 0}
+    assert run.record("round_01") is None
+    (tmp_path / "round_00/stage.json").write_text('{"round": ')
+    with pytest.raises(RunError, match=r"stage\.json is damaged"):
+        run.record("round_00")
