@@ -26,6 +26,9 @@ from lth_det.errors import DataError
 
 PREFIX = "shapes_"
 
+# Larger annotation files are not parsed once more for the check: COCO's takes many seconds.
+_PARSED_BYTES = 64 * 2**20
+
 # A few images of the same kind, for smoke runs and tests: registered as ``shapes_small_*``.
 SMALL = ShapesConfig(
     train_images=64,
@@ -144,10 +147,18 @@ def _missing(name: str, path: str) -> str:
 
 def _check_json(path: Path) -> None:
     try:
+        with path.open("rb") as handle:
+            start, size = handle.read(1), path.stat().st_size
+            handle.seek(max(0, size - 16))
+            end = handle.read().rstrip()
+        if start != b"{" or not end.endswith(b"}"):
+            raise ValueError("it does not start with { and end with }")
+        if size > _PARSED_BYTES:
+            return
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as JSON ({error}); the file is damaged: fetch or unpack it again."
         ) from error
-    if not isinstance(content, dict) or not {"images", "categories"} <= content.keys():
+    if not {"images", "categories"} <= content.keys():
         raise DataError(f"{path} is not a COCO annotation file: it lacks 'images' or 'categories'.")
