@@ -12,6 +12,11 @@ from lth_det.pruning.criteria import MagnitudeCriterion as MagnitudeCriterion
 from lth_det.pruning.criteria import RandomCriterion as RandomCriterion
 from lth_det.pruning.criteria import build_criterion as build_criterion
 from lth_det.pruning.criteria import register_criterion as register_criterion
+from lth_det.pruning.gradient_criteria import GraspCriterion as GraspCriterion
+from lth_det.pruning.gradient_criteria import SnipCriterion as SnipCriterion
+from lth_det.pruning.gradient_criteria import SynFlowCriterion as SynFlowCriterion
+from lth_det.pruning.gradient_criteria import TaylorCriterion as TaylorCriterion
+from lth_det.pruning.gradual import prune_gradually as prune_gradually
 from lth_det.pruning.group_allocation import BudgetAllocation as BudgetAllocation
 from lth_det.pruning.group_allocation import GroupAllocation as GroupAllocation
 from lth_det.pruning.prune import prune as prune

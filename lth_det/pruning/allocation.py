@@ -5,6 +5,7 @@ add your own from any module with :func:`register_allocation`.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -123,12 +124,17 @@ def build_allocation(name: str, **options: Any) -> Allocation:
     """Return the allocation registered under a name, made with these options.
 
     Raises:
-        ConfigError: the name is unknown.
+        ConfigError: the name is unknown, or the options are not those of this allocation.
     """
     if name not in ALLOCATIONS:
         known = ", ".join(sorted(ALLOCATIONS))
         raise ConfigError(f"There is no allocation {name!r}; choose one of {known}.")
-    return ALLOCATIONS[name](**options)
+    factory = ALLOCATIONS[name]
+    try:
+        inspect.signature(factory).bind(**options)
+    except TypeError as error:
+        raise ConfigError(f"The allocation {name!r} does not fit its options: {error}.") from error
+    return factory(**options)
 
 
 @register_allocation("global")

@@ -13,6 +13,7 @@ that a full-size copy of the weights never exists. Add your own from any module:
 """
 
 import hashlib
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -79,12 +80,18 @@ def build_criterion(name: str, **options: Any) -> Criterion:
     """Return the criterion registered under a name, made with these options.
 
     Raises:
-        ConfigError: the name is unknown.
+        ConfigError: the name is unknown, or the options are not those of this criterion (one that needs gradients
+            needs ``model`` and ``loss_fn``).
     """
     if name not in CRITERIA:
         known = ", ".join(sorted(CRITERIA))
         raise ConfigError(f"There is no criterion {name!r}; choose one of {known}.")
-    return CRITERIA[name](**options)
+    factory = CRITERIA[name]
+    try:
+        inspect.signature(factory).bind(**options)
+    except TypeError as error:
+        raise ConfigError(f"The criterion {name!r} does not fit its options: {error}.") from error
+    return factory(**options)
 
 
 @register_criterion("magnitude")

@@ -22,7 +22,7 @@ def apply_mask_(params: Mapping[str, Tensor], mask: Mask) -> None:
         MaskMismatchError: a name is missing or a shape differs; all of them are named and nothing is
             changed.
     """
-    _require_fit(params, mask)
+    require_fit(params, mask)
     for name, keep in mask.items():
         parameter = params[name]
         # Filling, not multiplying: nan * 0 is nan and -1 * 0 is -0.0.
@@ -38,14 +38,19 @@ def count_revived(params: Mapping[str, Tensor], mask: Mask) -> int:
     Raises:
         MaskMismatchError: a name is missing or a shape differs.
     """
-    _require_fit(params, mask)
+    require_fit(params, mask)
     return sum(
         int(torch.count_nonzero(params[name].detach()[keep.logical_not_().to(params[name].device)]))
         for name, keep in mask.items()
     )
 
 
-def _require_fit(params: Mapping[str, Tensor], mask: Mask) -> None:
+def require_fit(params: Mapping[str, Tensor], mask: Mask) -> None:
+    """Do nothing if each name of the mask is in ``params`` with the same shape.
+
+    Raises:
+        MaskMismatchError: a name is missing or a shape differs; all of them are named.
+    """
     require_equal_shapes(
         mask.shapes,
         {name: tuple(params[name].shape) for name in mask if name in params},

@@ -23,7 +23,8 @@ def ticket_text(report: Mapping[str, Any]) -> str:
         if weights
         else "none",
         "seed": provenance["seed"],
-        "versions": ", ".join(f"{k} {v}" for k, v in sorted(provenance["versions"].items())),
+        "versions": ", ".join(f"{k} {v}" for k, v in sorted(provenance["versions"].items()))
+        or "not given",
         **dict(sorted(provenance["extra"].items())),
     }
     parts = [_facts(facts), _groups(report), _layers(report), _warnings(report)]
