@@ -18,6 +18,9 @@ from lth_det.reports.tables import Cell, Column, Table, format_cell, is_missing,
 
 Html = NewType("Html", str)
 
+PIXELS_PER_POINT = 1.46
+SMALLEST_SHARE = 0.6
+
 
 @dataclass(frozen=True)
 class Section:
@@ -91,18 +94,19 @@ def table(data: Table, *, emphasised: Sequence[int] = (), caption: str = "") -> 
     )
 
 
-def figure(svg: str, *, name: str, caption: str, wide: bool = True) -> Html:
+def figure(svg: str, *, name: str, caption: str) -> Html:
     """Return an SVG drawing with its caption.
 
     Args:
         svg: a whole SVG file, as ``plots.render`` gives it.
         name: file name without suffix; ids inside the drawing get it as prefix, so that drawings never collide.
         caption: plain text; also the description for screen readers.
-        wide: let the drawing fill the column; else it keeps its own width at most.
+
+    The drawing keeps its own width where the column has room, so that letters are of one size on the page; past
+    ``SMALLEST_SHARE`` of it the column scrolls instead of shrinking it further.
     """
-    css = "figure wide" if wide else "figure"
     return Html(
-        f'<figure class="{css}" id="figure-{escape(name)}">{inline_svg(svg, prefix=name, label=caption)}'
+        f'<figure class="figure" id="figure-{escape(name)}">{inline_svg(svg, prefix=name, label=caption)}'
         f"<figcaption>{escape(caption)} "
         f'<span class="files">{_file_links(name)}</span></figcaption></figure>'
     )
@@ -115,7 +119,17 @@ def inline_svg(svg: str, *, prefix: str, label: str) -> Html:
     body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', body)
     body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", body)
     body = re.sub(r'xlink:href="#([^"]+)"', rf'xlink:href="#{prefix}-\1"', body)
-    return Html(body.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))
+    style = _width_style(body)
+    return Html(body.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"{style}', 1))
+
+
+def _width_style(svg: str) -> str:
+    """Return the limits of the shown width for a drawing that states its width in points."""
+    found = re.search(r'<svg[^>]*\bwidth="([\d.]+)pt"', svg)
+    if not found:
+        return ""
+    width = float(found.group(1)) * PIXELS_PER_POINT
+    return f' style="max-width:{width:.0f}px;min-width:{SMALLEST_SHARE * width:.0f}px"'
 
 
 def data_uri(content: bytes, mime: str) -> str:

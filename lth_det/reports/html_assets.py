@@ -54,8 +54,8 @@ p { max-width: 95ch; margin: .5rem 0; }
 .card-value { font-size: 1.5rem; font-weight: 600; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .card-detail { color: var(--muted); font-size: .84rem; }
 figure { margin: .6rem 0 1.1rem; }
-figure.figure > svg { display: block; width: 100%; height: auto; max-width: 100%; }
-figure.figure:not(.wide) > svg { max-width: 760px; }
+figure.figure { overflow-x: auto; }
+figure.figure > svg { display: block; width: 100%; height: auto; }
 svg text { font-family: var(--font) !important; }
 figcaption { max-width: 95ch; margin-top: .4rem; }
 .files a { color: var(--blue); margin-left: .35rem; font-size: .8rem; }
@@ -63,7 +63,7 @@ figcaption { max-width: 95ch; margin-top: .4rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
 caption { text-align: left; padding-bottom: .4rem; }
 th { position: sticky; top: 0; background: #fff; box-shadow: inset 0 -2px 0 var(--ink); text-align: left; padding: 0; vertical-align: bottom; }
-th button { all: unset; cursor: pointer; padding: .4rem .6rem; font-weight: 600; font-size: .84rem; box-sizing: border-box; width: 100%; }
+th button { all: unset; white-space: normal; cursor: pointer; padding: .4rem .6rem; font-weight: 600; font-size: .84rem; box-sizing: border-box; width: 100%; }
 th.number button { text-align: right; }
 th button:focus-visible { outline: 2px solid var(--blue); }
 th[aria-sort=ascending] button::after { content: " \\2191"; }
@@ -83,6 +83,8 @@ details { margin: .6rem 0; } summary { cursor: pointer; color: var(--blue); }
 .strip { border-top: 1px solid var(--line); padding: .8rem 0 .4rem; break-inside: avoid; }
 .strip-title { font-size: .9rem; margin: 0 0 .4rem; max-width: none; }
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(230px, 1fr)); gap: .7rem; }
+.pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); gap: .9rem 1.4rem; }
+.pair { border-top: 1px solid var(--line); padding-top: .5rem; break-inside: avoid; } .panels.two { grid-template-columns: 1fr 1fr; }
 .panel { margin: 0; } .panel svg { width: 100%; height: auto; display: block; border-radius: 5px; background: #eee; }
 .panel figcaption { margin: .25rem 0 0; font-size: .84rem; }
 .mark * { vector-effect: non-scaling-stroke; fill: none; }
@@ -99,6 +101,7 @@ details { margin: .6rem 0; } summary { cursor: pointer; color: var(--blue); }
 .missed .area { fill: none; } .ignored .area { fill: none; }
 .mark text { fill: #fff; stroke: #000; stroke-opacity: .75; stroke-width: 3px; paint-order: stroke; stroke-linejoin: round; font-weight: 600; }
 .no-labels .mark text { display: none; } .no-areas .mark .area { display: none; }
+.wrapped td { white-space: normal; overflow-wrap: anywhere; vertical-align: top; }
 footer { color: var(--muted); font-size: .84rem; padding-bottom: 2.5rem; }
 @media (max-width: 700px) { dl { grid-template-columns: 1fr; } section { padding: .9rem; } .inner, main { padding: 0 .8rem; } }
 @media print {

@@ -17,23 +17,26 @@ STATE_TEXT = {
 }
 
 
-def photograph(picture: Picture, content: bytes, mime: str) -> Html:
-    """Return the definition of a photograph that all panels of the image share, so that it is stored once."""
+def photograph(picture: Picture, content: bytes, mime: str, *, photo: str = "") -> Html:
+    """Return the definition of a photograph that all panels of the image share, so that it is stored once.
+
+    ``photo`` is its name in the page; by default that is the image id.
+    """
     uri = data_uri(content, mime)
     return Html(
         '<svg width="0" height="0" style="position:absolute" aria-hidden="true"><defs>'
-        f'<image id="photo-{picture.image_id}" width="{picture.width}" height="{picture.height}" '
+        f'<image id="photo-{escape(photo or picture.image_id)}" width="{picture.width}" height="{picture.height}" '
         f'preserveAspectRatio="none" href="{uri}"/></defs></svg>'
     )
 
 
-def panel(picture: Picture, view: Panel, *, cut: float, caption: str) -> Html:
+def panel(picture: Picture, view: Panel, *, cut: float, caption: str, photo: str = "") -> Html:
     """Return one view as a figure; marks outside the score cut are there, but hidden."""
     marks = "".join(_mark(mark, cut=cut, scale=picture.width / 270) for mark in view.marks)
     label = escape(f"{view.title}: {caption}")
     return Html(
         f'<figure class="panel"><svg viewBox="0 0 {picture.width} {picture.height}" role="img" aria-label="{label}">'
-        f'<use href="#photo-{picture.image_id}"/>{marks}</svg>'
+        f'<use href="#photo-{escape(photo or picture.image_id)}"/>{marks}</svg>'
         f"<figcaption><strong>{escape(view.title)}</strong> {escape(caption)}</figcaption></figure>"
     )
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 COLOUR_TICKS = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 
+MAP_ROOM = 1.25
+"""The darkest colours are left unused, so that numbers can be read on all."""
+
 
 def groups(models: Sequence[RoundResult]) -> Drawing | None:
     """Draw sparsity per module group for each model, and kept / pruned counts for the last one.
@@ -58,14 +61,14 @@ def layers(models: Sequence[RoundResult]) -> Drawing | None:
         axes = figure.subplots()
         places = np.vectorize(sparsity_position)(values)
         end = max(float(np.nanmax(places)), 1.0)
-        image = axes.imshow(places, aspect="auto", cmap=SEQUENTIAL_MAP, vmin=0, vmax=end)
+        image = axes.imshow(places, aspect="auto", cmap=SEQUENTIAL_MAP, vmin=0, vmax=MAP_ROOM * end)
         axes.set_xticks(range(len(shown)), [_column_title(model) for model in shown])
         axes.xaxis.tick_top()
         axes.set_yticks(range(len(rows)), [_layer_title(layer) for layer in rows])
         axes.grid(visible=False)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        _write_values(axes, values, dark=0.5 * end)
+        _write_values(axes, values, dark=0.8 * end)
         _group_rules(axes, rows)
         bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 8 / len(rows)), pad=0.015, aspect=12)
         ticks = [tick for tick in COLOUR_TICKS if sparsity_position(tick) <= end]
@@ -162,7 +165,7 @@ def _layer_values(models: Sequence[RoundResult], rows: Sequence[LayerResult]) ->
 def _write_values(axes: Axes, values: np.ndarray, *, dark: float) -> None:
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):
-            colour = "white" if sparsity_position(value) < dark else INK
+            colour = "white" if sparsity_position(value) > dark else INK
             axes.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color=colour)
 
 

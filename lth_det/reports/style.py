@@ -21,7 +21,7 @@ MUTED: Final = "#66727f"
 GRID: Final = "#e3e7eb"
 PALE: Final = "#d5dbe1"
 
-SEQUENTIAL_MAP: Final = "cividis"
+SEQUENTIAL_MAP: Final = "Blues"
 DIVERGING_MAP: Final = "PuOr"
 
 FONT_STACK: Final = '"Helvetica Neue", Helvetica, Arial, "DejaVu Sans", sans-serif'
@@ -45,3 +45,6 @@ SERIES: Final = (
     SeriesStyle(ORANGE, "v", (0, (5, 1, 1, 1, 1, 1)), "\\\\\\\\"),
     SeriesStyle(SKY, "P", (0, (8, 2)), "++++"),
 )
+
+REFERENCE: Final = SeriesStyle(INK, "o", "-", "")
+"""The model that others are compared with: black in every figure."""
