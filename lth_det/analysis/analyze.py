@@ -6,15 +6,12 @@ from typing import Any
 
 from lth_det.analysis.attributes import Attribute
 from lth_det.analysis.backends import get_backend
-from lth_det.analysis.bootstrap import Replicates, bootstrap_file, draw, groups_to_bootstrap
+from lth_det.analysis.bootstrap import draw
 from lth_det.analysis.class_axes import train_counts
 from lth_det.analysis.coco_io import read_ground_truth
-from lth_det.analysis.columns import Source
-from lth_det.analysis.evaluate import match_file
-from lth_det.analysis.file_scores import FileScores, file_scores
+from lth_det.analysis.evaluated import Evaluated, evaluate_model
 from lth_det.analysis.inputs import (
     ModelInfo,
-    OneResult,
     Results,
     choose_iou_types,
     files_of_models,
@@ -22,9 +19,8 @@ from lth_det.analysis.inputs import (
 from lth_det.analysis.options import Options
 from lth_det.analysis.prepare import image_halves, make_plan
 from lth_det.analysis.result import AnalysisResult
-from lth_det.analysis.results_io import detections_of, load_results
 from lth_det.analysis.study import Study
-from lth_det.analysis.value import Evaluated, build_value
+from lth_det.analysis.value import build_value
 from lth_det.errors import InputError
 
 
@@ -72,8 +68,12 @@ def analyze(
         halves=image_halves(truth.images.ids.size, options.seed),
         draws=draw(truth.images.ids.size, options.replicates, options.seed),
     )
-    evaluated = {name: _evaluate_model(study, name, files) for name, files in models.items()}
-    return AnalysisResult(build_value(study, evaluated))
+    # The reference goes first: what others lose is listed while their detections are in memory.
+    order = sorted(models, key=lambda name: name != reference)
+    evaluated: dict[str, Evaluated] = {}
+    for name in order:
+        evaluated[name] = evaluate_model(study, name, models[name], evaluated.get(reference))
+    return AnalysisResult(build_value(study, {name: evaluated[name] for name in models}))
 
 
 def _check_name(name: str | None, models: Mapping[str, Any], option: str) -> str | None:
@@ -82,33 +82,3 @@ def _check_name(name: str | None, models: Mapping[str, Any], option: str) -> str
             f"{option} {name}: there is no such model; choose from {', '.join(models)}."
         )
     return name
-
-
-def _evaluate_model(study: Study, name: str, files: Sequence[OneResult]) -> Evaluated:
-    """Evaluate every seed of one model for every IoU type."""
-    scores: dict[str, list[FileScores]] = {t: [] for t in study.plans}
-    replicates: dict[str, list[Replicates]] = {t: [] for t in study.plans}
-    sources: list[Source] = []
-    notes: list[str] = []
-    for file in files:
-        records, source, where = load_results(file, name=name)
-        sources.append(source)
-        for iou_type, plan in study.plans.items():
-            found = detections_of(
-                records, study.truth, iou_type=iou_type, source=source, where=where
-            )
-            notes += [n for n in found.notes if n not in notes]
-            matched = match_file(plan.setting, found)
-            scores[iou_type].append(file_scores(plan.setting, matched, study.fitting_halves))
-            rows = bootstrap_file(
-                plan.setting,
-                matched,
-                study.draws,
-                groups=groups_to_bootstrap(
-                    plan.setting, study.draws.count, study.options.bootstrap_axes
-                ),
-                halves=study.fitting_halves,
-            )
-            if rows is not None:
-                replicates[iou_type].append(rows)
-    return Evaluated(tuple(sources), scores, replicates, tuple(notes))

@@ -69,7 +69,7 @@ class NumpyBackend:
             events = _group_events(cells, verdicts, bits, group)
             found = events.true / objects[events.segment]
             precision = events.true / (events.false + events.true + _TINY)
-            area, curve = _area_under(events.segment, found, precision, segments)
+            area, curve = area_under(events.segment, found, precision, segments)
             ap[some, group] = area[some]
             if group in request.curve_groups:
                 curves[request.curve_groups.index(group)][some] = curve[some]
@@ -78,9 +78,9 @@ class NumpyBackend:
                     events.true * np.tile(request.prevalence[:, group], thresholds)[events.segment]
                 )
                 precision = true / (events.false + true + _TINY)
-                normalised[some, group] = _area_under(events.segment, found, precision, segments)[
-                    0
-                ][some]
+                normalised[some, group] = area_under(events.segment, found, precision, segments)[0][
+                    some
+                ]
             for i, limit in enumerate(request.limits):
                 early = np.bincount(
                     events.segment, weights=rank[events.place] < limit, minlength=segments
@@ -155,22 +155,34 @@ def _within(values: IntArray, start: IntArray) -> IntArray:
     return sums
 
 
-def _area_under(
-    segment: IntArray, found: FloatArray, precision: FloatArray, segments: int
+def area_under(
+    segment: IntArray,
+    found: FloatArray,
+    precision: FloatArray,
+    segments: int,
+    points: FloatArray = _RECALL_POINTS,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the 101-point area (S,) and the curve (S, 101) of every segment."""
+    """Return the mean monotone precision at the recall ``points`` (S,) and the curves (S, R) of all segments.
+
+    Args:
+        segment: (E,) ascending segment of every hit.
+        found: (E,) recall reached with it, ascending inside a segment.
+        precision: (E,) precision at it.
+        segments: number of segments; those without hits give 0.
+        points: ascending recall points.
+    """
     best = precision.copy()
     ends = np.searchsorted(segment, np.arange(segments + 1))
     for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
         if b - a > 1:
             best[a:b] = np.maximum.accumulate(best[a:b][::-1])[::-1]
-    to = np.searchsorted(_RECALL_POINTS, found, side="right")
+    to = np.searchsorted(points, found, side="right")
     since = np.where(np.diff(segment, prepend=-1) != 0, 0, np.append(0, to[:-1]))
     steps = to - since
-    curve = np.zeros((segments, _RECALL_POINTS.size))
+    curve = np.zeros((segments, points.size))
     inside = np.arange(int(steps.sum())) - np.repeat(np.cumsum(steps) - steps, steps)
     curve[np.repeat(segment, steps), np.repeat(since, steps) + inside] = np.repeat(best, steps)
-    return curve.sum(axis=1) / _RECALL_POINTS.size, curve
+    return curve.sum(axis=1) / points.size, curve
 
 
 def _class_replicates(

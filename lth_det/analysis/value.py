@@ -1,7 +1,6 @@
 """The JSON value of an analysis, put together from evaluated models; see ``schema.md``."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,35 +16,28 @@ from lth_det.analysis.axes import (
     cross_axis,
     object_axes,
 )
-from lth_det.analysis.bootstrap import Replicates
 from lth_det.analysis.breakdown import Frame, make_frame
 from lth_det.analysis.class_axes import ClassAxis, difficulty_axis, frequency_axis
-from lth_det.analysis.columns import Source
 from lth_det.analysis.compare import Comparison, Side, interval_of
+from lth_det.analysis.errors_value import keypoints_dict, tide_dict
+from lth_det.analysis.evaluated import Evaluated, TypeResults
 from lth_det.analysis.file_scores import FileScores, mean_scores
+from lth_det.analysis.found import by_majority, cuts_dict, exchange, lost_dicts
+from lth_det.analysis.keypoint_errors import mean_keypoint_errors
 from lth_det.analysis.options import Options
 from lth_det.analysis.prepare import Plan
 from lth_det.analysis.result import SCHEMA_VERSION
 from lth_det.analysis.statistics import FEWEST_FOR_BCA
 from lth_det.analysis.study import Study
+from lth_det.analysis.tide_ap import mean_errors
 from lth_det.version import __version__
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """One model: the sources of its files (seeds), their scores and replicates per IoU type."""
-
-    sources: tuple[Source, ...]
-    scores: Mapping[str, Sequence[FileScores]]
-    replicates: Mapping[str, Sequence[Replicates]]
-    notes: tuple[str, ...]
 
 
 def build_value(study: Study, evaluated: Mapping[str, Evaluated]) -> dict[str, Any]:
     """Return the whole value of schema version 1; NaN marks what cannot be computed."""
     plans, options = study.plans, study.options
     means = {
-        n: {t: mean_scores(list(s)) for t, s in e.scores.items()} for n, e in evaluated.items()
+        n: {t: mean_scores(r.scores) for t, r in e.types.items()} for n, e in evaluated.items()
     }
     frames: dict[str, Frame] = {}
     labels: dict[str, tuple[ClassAxis, ClassAxis]] = {}
@@ -60,20 +52,24 @@ def build_value(study: Study, evaluated: Mapping[str, Evaluated]) -> dict[str, A
     models: dict[str, dict[str, Any]] = {}
     for name, of_type in means.items():
         models[name] = {
-            t: _model(study, frames[t], of_type[t], evaluated[name].scores[t], labels[t])
+            t: _model(study, frames[t], of_type[t], evaluated[name].types[t], labels[t])
             for t in plans
         }
     sides = {
-        name: {t: Side(name, means[name][t], e.scores[t], e.replicates[t]) for t in plans}
+        name: {
+            t: Side(name, means[name][t], e.types[t].scores, e.types[t].replicates) for t in plans
+        }
         for name, e in evaluated.items()
     }
     for name, of_side in sides.items():
         for t in plans:
             _add_intervals(study, frames[t], models[name][t], of_side[t])
+    of_reference = evaluated[study.reference].types
     comparisons = [
         Comparison(
             frames[t], study.draws, options, model=sides[n][t], reference=sides[study.reference][t]
         ).to_dict()
+        | _objects(study, frames[t], evaluated[n].types[t], of_reference[t])
         for n in evaluated
         if n != study.reference
         for t in plans
@@ -141,7 +137,7 @@ def _model(
     study: Study,
     frame: Frame,
     mean: FileScores,
-    seeds: Sequence[FileScores],
+    results: TypeResults,
     labels: tuple[ClassAxis, ClassAxis],
 ) -> dict[str, Any]:
     """Return the ``MODEL`` object."""
@@ -160,13 +156,17 @@ def _model(
         ],
         "seeds": [
             {k: breakdown.coco_numbers(frame, s)[k] for k in ("AP", "AP50", "AP75", "AR")}
-            for s in seeds
+            for s in results.scores
         ],
         "intervals": {"AP": None, "AP50": None, "AP75": None},
         "curves": breakdown.curves(frame, mean),
-        "errors": None,
+        "errors": _errors(study, frame, results, labels),
         "sensitivity": breakdown.sensitivity(frame, mean),
     }
+    found = by_majority(results.found)
+    value["found"] = {"objects": int(everything.sum()), "found": int(found[everything].sum())}
+    names = {k: n for k, n in enumerate(study.truth.categories.names) if frame.cells.classes[k]}
+    value["score_cuts"] = cuts_dict(results.found[0].cuts, names)
     value |= {axis.key: breakdown.axis_dict(frame, axis, mean) for axis in frame.axes}
     value["by_category"] = _categories(study, frame, mean, labels)
     return value
@@ -181,6 +181,28 @@ def _categories(
             value[name] |= facts.class_facts(study.truth, study.counts, k)
             value[name] |= {"frequency": labels[0].bin_of(k), "difficulty": labels[1].bin_of(k)}
     return value
+
+
+def _objects(
+    study: Study, frame: Frame, model: TypeResults, reference: TypeResults
+) -> dict[str, Any]:
+    """Return what the model found and lost, as part of a comparison."""
+    return {
+        "objects": exchange(frame, by_majority(reference.found), by_majority(model.found)),
+        "lost_total": model.lost[0],
+        "lost_objects": lost_dicts(frame, study.truth, reference.found[0], model.lost[1]),
+    }
+
+
+def _errors(
+    study: Study, frame: Frame, results: TypeResults, labels: tuple[ClassAxis, ClassAxis]
+) -> dict[str, Any] | None:
+    if results.tide:
+        return tide_dict(frame, mean_errors(results.tide), labels)
+    if results.keypoints:
+        names = next((n for n in study.truth.categories.keypoints if n), ())
+        return keypoints_dict(frame, mean_keypoint_errors(results.keypoints), names)
+    return None
 
 
 def _add_intervals(study: Study, frame: Frame, model: dict[str, Any], side: Side) -> None:
