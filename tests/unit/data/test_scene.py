@@ -9,7 +9,7 @@ from lth_det.data.shapes.config import ALL_SHAPES
 from lth_det.data.shapes.dice import Dice
 from lth_det.data.shapes.figure import pose
 from lth_det.data.shapes.paint import MAX_LIGHT
-from lth_det.data.shapes.scene import draw_keypoint_scene, draw_scene
+from lth_det.data.shapes.scene import Composer, Wish, draw_keypoint_scene, draw_scene
 from lth_det.data.shapes.splits import draw_image
 from lth_det.data.shapes.sprites import make_sprite
 
@@ -58,10 +58,10 @@ def test_splits_share_no_image():
     assert not np.array_equal(*images)
 
 
-def test_annotation_numbers_come_from_the_visible_mask(scenes):
-    drawn = draw_image(SPLITS["train"], CONFIG, 0)
-    assert drawn.annotations
-    for annotation in drawn.annotations:
+def test_annotation_numbers_come_from_the_visible_mask():
+    annotations = [a for k in range(8) for a in draw_image(SPLITS["train"], CONFIG, k).annotations]
+    assert {a["iscrowd"] for a in annotations} == {0, 1}
+    for annotation in annotations:
         x, y, w, h = annotation["bbox"]
         assert 0 <= x < x + w <= CONFIG.size
         assert 0 <= y < y + h <= CONFIG.size
@@ -135,6 +135,21 @@ def test_the_mask_lies_where_the_colour_is():
     red = canvas.picture()[..., 2] > 50  # a pixel that is at least half covered has at least 58
     assert (red == (canvas.owner == 1)).mean() > 0.99
     assert canvas.full[1] == sprite.area > canvas.visible[1] > 0
+
+
+@pytest.mark.parametrize("min_visible", [0.4, 0.9])
+def test_no_object_is_hidden_more_than_allowed(min_visible):
+    config = dataclasses.replace(CONFIG, min_visible=min_visible)
+    composer = Composer(Dice(3), config, 160)
+    wishes = [Wish(config.categories[k % 7], k % 7, 200.0 * (k + 1)) for k in range(25)]
+    placed = sum(composer.place(wish, centre=(80, 80)) for wish in wishes)  # large ones on top
+    canvas = composer._canvas
+    hidden = [canvas.visible[k] < canvas.full[k] for k in canvas.full]
+    assert len(canvas.full) == placed >= 5
+    assert any(hidden)
+    # An object may be cut off by the border to begin with.
+    assert all(canvas.visible[k] >= min(min_visible, 0.55) * canvas.full[k] for k in canvas.full)
+    assert all(canvas.visible[k] == (canvas.owner == k).sum() for k in canvas.full)
 
 
 def test_larger_variant_has_more_objects_and_categories():
