@@ -1,6 +1,7 @@
 """Weights in and out of a model: strict for tickets, and never by running code from a file."""
 
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,19 @@ from lth_det.errors import MaskMismatchError, RunError
 from lth_det.tickets.apply import apply_mask_
 from lth_det.tickets.rewinding import rewind_
 from lth_det.tickets.ticket import Ticket
+
+# What torch.load raises for files that are missing, cut, text, or want to run code: a text file gives any of these.
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    pickle.UnpicklingError,
+    struct.error,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -27,7 +41,7 @@ def load_checkpoint_weights(path: str | Path) -> dict[str, Tensor]:
     """
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise RunError(f"{path} cannot be read as a checkpoint of tensors ({reason}).") from error
     weights = content.get("model", content) if isinstance(content, dict) else None

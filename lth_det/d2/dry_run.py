@@ -1,6 +1,5 @@
 """What a run would prune, without training: the numbers of ``inspect_ticket.py --config-file``."""
 
-import pickle
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 from torch import nn
 
+from lth_det.d2.checkpoint import UNREADABLE
 from lth_det.d2.macs import count_macs
 from lth_det.d2.module_groups import parameter_table, parameter_table_from_cfg
 from lth_det.d2.plan import imp_plan
@@ -17,8 +17,6 @@ from lth_det.errors import ConfigError
 from lth_det.experiments.decide import decide_mask
 from lth_det.tickets.inspection import mask_report
 from lth_det.tickets.scope import GROUPS, ParameterTable
-
-_LOAD_ERRORS = (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError)
 
 
 def dry_run(
@@ -126,7 +124,7 @@ def _load(model: nn.Module, path: str) -> tuple[int, int]:
     checkpointer = _RecordingCheckpointer(model)
     try:
         checkpointer.load(path)
-    except _LOAD_ERRORS as error:
+    except UNREADABLE as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise ConfigError(f"MODEL.WEIGHTS {path} cannot be read as weights ({reason}).") from error
     names = [name for name, _ in model.named_parameters()]
