@@ -39,10 +39,12 @@ def count_revived(params: Mapping[str, Tensor], mask: Mask) -> int:
         MaskMismatchError: a name is missing or a shape differs.
     """
     require_fit(params, mask)
-    return sum(
-        int(torch.count_nonzero(params[name].detach()[keep.logical_not_().to(params[name].device)]))
-        for name, keep in mask.items()
-    )
+    revived = 0
+    for name, keep in mask.items():
+        parameter = params[name]
+        pruned = keep.logical_not_().to(parameter.device)
+        revived += int(torch.count_nonzero(pruned.logical_and_(parameter != 0)))
+    return revived
 
 
 def require_fit(params: Mapping[str, Tensor], mask: Mask) -> None:

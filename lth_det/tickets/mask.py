@@ -150,6 +150,10 @@ class Mask(Mapping[str, Tensor]):
     def __deepcopy__(self, memo: dict[int, Any]) -> "Mask":
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Through from_packed, so that the bits of a mask from another process are read-only again.
+        return Mask.from_packed, (self._shapes, self._packed)
+
     @property
     def shapes(self) -> dict[str, Shape]:
         """The shape of each parameter."""

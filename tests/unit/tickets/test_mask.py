@@ -181,7 +181,10 @@ def test_restricted_to_names():
 def test_copies_are_equal():
     mask = Mask(random_masks(1))
     assert copy.deepcopy(mask) == mask
-    assert pickle.loads(pickle.dumps(mask)) == mask
+    again = pickle.loads(pickle.dumps(mask))
+    assert again == mask
+    with pytest.raises(ValueError, match="read-only"):
+        again.packed("fc.weight")[0] = 1
 
 
 @pytest.mark.parametrize(
