@@ -9,6 +9,7 @@ from lth_det.analysis.backends import get_backend
 from lth_det.analysis.bootstrap import draw
 from lth_det.analysis.class_axes import train_counts
 from lth_det.analysis.coco_io import read_ground_truth
+from lth_det.analysis.consensus import consensus_attributes
 from lth_det.analysis.evaluated import Evaluated, evaluate_model
 from lth_det.analysis.inputs import (
     ModelInfo,
@@ -54,9 +55,15 @@ def analyze(
     reference = _check_name(options.reference, models, "--reference") or next(iter(models))
     _check_name(options.difficulty_from, models, "--difficulty-from")
     backend = get_backend(options.backend)
+    for name in options.consensus:
+        _check_name(name, models, "--consensus")
+    iou_types = choose_iou_types(truth, models, options.iou_types, sigmas=options.keypoint_sigmas)
+    graded = consensus_attributes(truth, iou_types, models, options, backend=backend)
     plans = {
-        iou_type: make_plan(truth, iou_type, options, backend=backend, extra=attributes)
-        for iou_type in choose_iou_types(truth, models, options.iou_types)
+        iou_type: make_plan(
+            truth, iou_type, options, backend=backend, extra=(*attributes, *graded[iou_type])
+        )
+        for iou_type in iou_types
     }
     study = Study(
         truth=truth,

@@ -4,9 +4,11 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from lth_det.analysis.columns import IOU_TYPES, GroundTruth
+from lth_det.analysis.overlap import sigmas_known
 from lth_det.analysis.results_io import iou_types_of
 from lth_det.errors import InputError
 
@@ -69,20 +71,25 @@ def _seeds(value: Any) -> list[OneResult]:
 
 
 def choose_iou_types(
-    truth: GroundTruth, models: Mapping[str, Sequence[OneResult]], wanted: Sequence[str]
+    truth: GroundTruth,
+    models: Mapping[str, Sequence[OneResult]],
+    wanted: Sequence[str],
+    *,
+    sigmas: Sequence[float] | None,
 ) -> list[str]:
     """Return the IoU types to evaluate, in the order bbox, segm, keypoints.
 
-    Without a wish: all that the ground truth and every result file have.
+    Without a wish: all that the ground truth and every result file have; keypoints only if their OKS constants are
+    known (``sigmas``, the file's, or COCO's for 17 points).
 
     Raises:
         InputError: an unknown or unavailable type, or nothing in common.
     """
-    available = {"bbox"}
-    if truth.segmentation is not None:
-        available.add("segm")
-    if truth.keypoints is not None:
-        available.add("keypoints")
+    available = {
+        iou_type
+        for iou_type, data in (("segm", truth.segmentation), ("keypoints", truth.keypoints))
+        if data is not None
+    } | {"bbox"}
     unknown = [w for w in wanted if w not in IOU_TYPES]
     if unknown:
         raise InputError(f"--iou-type {unknown[0]}: choose from {', '.join(IOU_TYPES)}.")
@@ -94,11 +101,11 @@ def choose_iou_types(
         )
     if wanted:
         return [t for t in IOU_TYPES if t in wanted]
-    for files in models.values():
-        for file in files:
-            first = _first_record(file)
-            if first is not None:
-                available &= set(iou_types_of([first]))
+    if not sigmas_known(truth, sigmas):
+        available.discard("keypoints")
+    for first in map(_first_record, chain.from_iterable(models.values())):
+        if first is not None:
+            available &= set(iou_types_of([first]))
     if not available:
         raise InputError(
             "the ground truth and the result files have no IoU type in common; every result needs `bbox`, "

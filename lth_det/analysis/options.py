@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lth_det.errors import InputError
+
 DEFAULT_CROSSES = (
     ("size", "frequency"),
     ("size", "difficulty"),
@@ -53,3 +55,25 @@ class Options:
     most_lost: int = 200
     consensus: tuple[str, ...] = ()
     backend: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what would give no sensible result.
+
+        Raises:
+            InputError: a number is out of its range.
+        """
+        rules = (
+            (self.replicates >= 0, "--bootstrap: give 0 or more replicates"),
+            (
+                self.replicates != 1,
+                "--bootstrap: one replicate gives no interval, take at least 100",
+            ),
+            (0.0 < self.level < 1.0, "--level: give a coverage between 0 and 1, such as 0.95"),
+            (self.margin >= 0.0, "--margin: give 0 or more AP points"),
+            (self.seed >= 0, "--seed: give 0 or a positive whole number"),
+            (self.most_lost >= 0, "--most-lost: give 0 or more objects"),
+            (all(e > 0 for e in self.size_edges), "--size-edges: give positive sides in pixels"),
+        )
+        for holds, sentence in rules:
+            if not holds:
+                raise InputError(f"{sentence}.")

@@ -1,5 +1,7 @@
 """Overlap of every detection with every annotation of its cell: box IoU, mask IoU, keypoint similarity (OKS)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from pycocotools import mask as mask_api
 
@@ -52,21 +54,36 @@ def overlaps(
     return _keypoint_overlaps(cells, truth, detections, np.asarray(sigmas, dtype=np.float64))
 
 
-def resolve_sigmas(truth: GroundTruth, sigmas: tuple[float, ...] | None) -> FloatArray:
+def resolve_sigmas(truth: GroundTruth, sigmas: Sequence[float] | None) -> FloatArray:
     """Return the (P,) keypoint constants: those given, those in the file (``keypoint_sigmas``), or COCO's for 17 points.
 
     Raises:
         InputError: none of these fits the number of points, or one is not positive.
     """
-    points = 0 if truth.keypoints is None else truth.keypoints.shape[1]
-    stated = [s for s in truth.categories.sigmas if s]
-    chosen = sigmas or (stated[0] if stated else None) or (COCO_SIGMAS if points == 17 else None)
-    if chosen is None or len(chosen) != points or min(chosen, default=1.0) <= 0:
+    points, chosen = _chosen_sigmas(truth, sigmas)
+    if not _fit(points, chosen):
         raise InputError(
             f"--keypoint-sigmas: {points} positive numbers are needed, one per keypoint of the ground truth, "
-            f"but {len(chosen) if chosen else 'none'} are known."
+            f"but {len(chosen) or 'none'} are known."
         )
     return np.array(chosen, dtype=np.float64)
+
+
+def sigmas_known(truth: GroundTruth, sigmas: Sequence[float] | None) -> bool:
+    """Return whether there are keypoint constants that fit the ground truth; see :func:`resolve_sigmas`."""
+    return _fit(*_chosen_sigmas(truth, sigmas))
+
+
+def _chosen_sigmas(
+    truth: GroundTruth, sigmas: Sequence[float] | None
+) -> tuple[int, Sequence[float]]:
+    points = 0 if truth.keypoints is None else truth.keypoints.shape[1]
+    stated = [s for s in truth.categories.sigmas if s]
+    return points, sigmas or (stated[0] if stated else COCO_SIGMAS if points == 17 else ())
+
+
+def _fit(points: int, sigmas: Sequence[float]) -> bool:
+    return len(sigmas) == points > 0 and min(sigmas) > 0
 
 
 def _mask_overlaps(cells: Cells, truth: GroundTruth, detections: Detections) -> FloatArray:

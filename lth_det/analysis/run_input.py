@@ -1,0 +1,78 @@
+"""A run folder of ours as input: its dataset, and every finished round and control as a model."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lth_det.analysis.inputs import ModelInfo
+from lth_det.analysis.read_json import parse_json, read_bytes
+from lth_det.errors import InputError
+
+
+@dataclass(frozen=True)
+class RunInput:
+    """What ``results.json`` of a run says: ground truth, images, result files and facts per model, notes."""
+
+    ground_truth: str
+    image_root: str | None
+    results: dict[str, str]
+    info: dict[str, ModelInfo]
+    notes: tuple[str, ...]
+
+
+def read_run(folder: str | os.PathLike[str]) -> RunInput:
+    """Return the input that a run folder stands for.
+
+    Models are called after their stage: ``dense`` (round 0), ``round_01``, ..., ``<control>_01``. A stage without
+    predictions (not finished, or evaluated without writing them) is left out with a note.
+
+    Raises:
+        InputError: the folder has no usable ``results.json``, or no stage has predictions.
+    """
+    root = Path(folder)
+    path = root / "results.json"
+    value = parse_json(read_bytes(path), str(path))
+    if not isinstance(value, dict) or not isinstance(value.get("rounds"), list):
+        raise InputError(
+            f"{path}: not the results of a run; give the OUTPUT_DIR of a finished run."
+        )
+    dataset = value.get("dataset")
+    truth = dataset.get("json_file") if isinstance(dataset, dict) else None
+    if not isinstance(dataset, dict) or not isinstance(truth, str):
+        raise InputError(
+            f"{path}: names no COCO annotation file; give it with --gt and the results with --dt NAME=FILE."
+        )
+    results: dict[str, str] = {}
+    info: dict[str, ModelInfo] = {}
+    notes = []
+    for stage in [*value["rounds"], *(value.get("controls") or [])]:
+        name = _name(stage, path)
+        file = stage.get("predictions")
+        if not isinstance(file, str) or not (root / file).is_file():
+            notes.append(f"{path}: {name} has no predictions and is left out.")
+            continue
+        results[name] = str(root / file)
+        info[name] = ModelInfo(
+            sparsity=_number(stage.get("sparsity")),
+            prune_rate=_number(stage.get("prune_rate")),
+            round=stage["round"],
+            control=str(stage["name"]) if "name" in stage else None,
+        )
+    if not results:
+        raise InputError(f"{path}: no round has predictions; finish the run, or evaluate it again.")
+    images = dataset.get("image_root")
+    return RunInput(truth, images if isinstance(images, str) else None, results, info, tuple(notes))
+
+
+def _name(stage: Any, path: Path) -> str:
+    number = stage.get("round") if isinstance(stage, dict) else None
+    if type(number) is not int:
+        raise InputError(f"{path}: a round has no number; the file is damaged.")
+    if "name" in stage:
+        return f"{stage['name']}_{number:02d}".replace("/", "_")
+    return "dense" if number == 0 else f"round_{number:02d}"
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
