@@ -215,7 +215,7 @@ def _change_panel(axes: Axes, analysis: Analysis, axis: Axis, iou_type: str) -> 
             style=style,
             label=_bin_label(analysis, axis, name, iou_type),
         )
-    axes.legend(loc="best")
+    axes.legend(loc="lower left")
     axes.margins(y=0.08)
     model_axis(axes, analysis)
 

@@ -236,6 +236,17 @@ def read_analysis(source: Mapping[str, Any] | Path | str) -> Analysis:
     return _checked(value, str(path))
 
 
+def count_of(values: Values, key: str) -> int | None:
+    """Return the whole number ``values[key]``; ``None`` where it is missing."""
+    value = number(values.get(key))
+    return None if math.isnan(value) else int(value)
+
+
+def truth_of(value: Any) -> bool | None:
+    """Return a truth value; ``None`` for everything else."""
+    return value if isinstance(value, bool) else None
+
+
 def task_name(iou_type: str) -> str:
     """Return the name of an IoU type for people: ``segm`` -> ``Mask``."""
     return TASK_TITLES.get(iou_type, iou_type)

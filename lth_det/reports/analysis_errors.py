@@ -105,7 +105,7 @@ def _tide_bars(
                 hatch=style.hatch,
                 edgecolor="white",
                 linewidth=0,
-                yerr=whiskers(cost, (points(low), points(high))),
+                yerr=None if math.isnan(low) else whiskers(cost, (points(low), points(high))),
                 error_kw={"ecolor": INK, "elinewidth": 0.9, "capsize": 1.5},
                 label=analysis.title(model) if place == 0 else None,
             )

@@ -10,14 +10,15 @@ from lth_det.reports.analysis_data import (
     Analysis,
     Axis,
     Values,
+    count_of,
     interval,
     number,
     part,
     points,
     seeds_of,
     task_name,
+    truth_of,
 )
-from lth_det.reports.analysis_objects import bins_of
 from lth_det.reports.tables import Cell, Column, Table, make_table
 
 SIGNS = {
@@ -119,8 +120,8 @@ def classes_table(analysis: Analysis, iou_type: str) -> Table:
                 (
                     model,
                     name,
-                    _count(facts, "objects"),
-                    _count(facts, "train_images"),
+                    count_of(facts, "objects"),
+                    count_of(facts, "train_images"),
                     str(facts.get("frequency") or "none"),
                     str(facts.get("difficulty") or "none"),
                     points(number(facts.get("AP"))),
@@ -128,75 +129,8 @@ def classes_table(analysis: Analysis, iou_type: str) -> Table:
                     points(low),
                     points(high),
                     number(delta.get("q")),
-                    _truth(delta.get("significant")),
+                    truth_of(delta.get("significant")),
                     number(delta.get("relative")),
-                )
-            )
-    return make_table(columns, rows)
-
-
-def objects_table(analysis: Analysis, iou_type: str) -> Table:
-    """Return, per model and in all and per bin, how many objects both, only one, and neither model found."""
-    kinds = ("both", "lost", "gained", "neither")
-    columns = (
-        Column("model", "model"),
-        Column("axis", "attribute"),
-        Column("bin", "bin"),
-        Column("both", "found by both", ",d"),
-        Column("lost", "lost", ",d"),
-        Column("gained", "gained", ",d"),
-        Column("neither", "found by neither", ",d"),
-        Column("p", "p (McNemar)", ".4f"),
-    )
-    rows: list[list[Cell]] = []
-    for model in analysis.others:
-        found = part(analysis.comparison(model, iou_type), "objects")
-        if not found:
-            continue
-        rows.append(
-            [model, NO_BIN, NO_BIN, *(_count(found, k) for k in kinds), number(found.get("p"))]
-        )
-        for axis, bins in part(found, "by").items():
-            rows += [
-                [model, axis.removeprefix("by_"), name, *(_count(counts, k) for k in kinds), None]
-                for name, counts in part(bins).items()
-            ]
-    return make_table(columns, rows)
-
-
-def lost_table(analysis: Analysis, iou_type: str) -> Table:
-    """Return the listed objects that each model lost."""
-    columns = (
-        Column("model", "model"),
-        Column("file_name", "image"),
-        Column("image_id", "image id", "d"),
-        Column("annotation_id", "object id", "d"),
-        Column("category", "class"),
-        Column("area", "area (px)", ",.0f"),
-        Column("reference_score", "score of the reference", ".2f"),
-        Column("best_score", "best score", ".2f"),
-        Column("best_iou", "best IoU", ".2f"),
-        Column("best_category", "best class"),
-        Column("bins", "bins"),
-    )
-    rows = []
-    for model in analysis.others:
-        listed = analysis.comparison(model, iou_type).get("lost_objects")
-        for item in listed if isinstance(listed, list) else []:
-            best = part(item.get("model_best"))
-            rows.append(
-                (
-                    model,
-                    str(item.get("file_name")),
-                    _count(item, "image_id"),
-                    _count(item, "annotation_id"),
-                    str(item.get("category")),
-                    number(item.get("area")),
-                    number(item.get("reference_score")),
-                    number(best.get("score")),
-                    number(best.get("iou")),
-                    str(best.get("category") or "none"),
-                    bins_of(item),
                 )
             )
     return make_table(columns, rows)
@@ -225,7 +159,7 @@ def _verdict_row(
     return [
         model,
         analysis.sparsity(model),
-        _count(analysis.info(model), "seeds"),
+        count_of(analysis.info(model), "seeds"),
         *(points(number(scores.get(name))) for name in ("AP", "AP50", "AP75")),
         points(number(delta.get("delta"))),
         shown,
@@ -243,10 +177,10 @@ def _bin_cells(analysis: Analysis, model: str, iou_type: str, axis: Axis, name: 
         *(points(bound) for bound in interval(cell.get("interval"))),
         points(number(delta.get("delta"))),
         *(points(bound) for bound in interval(delta.get("interval"))),
-        _truth(delta.get("significant")),
-        _count(cell, "objects"),
-        _count(cell, "classes"),
-        _truth(cell.get("thin")),
+        truth_of(delta.get("significant")),
+        count_of(cell, "objects"),
+        count_of(cell, "classes"),
+        truth_of(cell.get("thin")),
     ]
 
 
@@ -283,21 +217,12 @@ def _long_rows(analysis: Analysis, model: str, iou_type: str) -> Iterator[list[C
 
 def _number_and_counts(value: object, bounds: object, counts: Values) -> list[Cell]:
     low, high = interval(bounds)
-    return [number(value), low, high, _count(counts, "objects"), _count(counts, "classes")]
+    return [number(value), low, high, count_of(counts, "objects"), count_of(counts, "classes")]
 
 
 def _axis_keys(analysis: Analysis, iou_type: str) -> dict[str, str]:
     keys = {axis.key: axis.name for axis in analysis.axes(iou_type).values()}
     return keys | {"by_category": "category"}
-
-
-def _count(values: Values, key: str) -> int | None:
-    value = number(values.get(key))
-    return None if math.isnan(value) else int(value)
-
-
-def _truth(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
 
 
 def table_title(iou_type: str) -> str:
