@@ -29,7 +29,7 @@ demo: $(READY)
 
 # Two processes with one thread each: small detectors gain nothing from a second thread.
 test: $(READY) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

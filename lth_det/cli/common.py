@@ -15,7 +15,7 @@ EXIT_BAD_INPUT = 2
 
 # What the operating system says when the person, not the program, has to act.
 _USER_ERRNOS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 )
 
 

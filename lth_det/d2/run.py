@@ -24,7 +24,7 @@ from lth_det.errors import ConfigError, DataError, RunError
 from lth_det.experiments.imp import ImpRun
 from lth_det.experiments.run_dir import RunDir
 from lth_det.reports.run_report import write_run_report
-from lth_det.reports.run_summary import rounds_text
+from lth_det.reports.terminal import rounds_text
 
 logger = logging.getLogger(__name__)
 

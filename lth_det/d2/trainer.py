@@ -12,6 +12,7 @@ from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from torch import nn
 
+from lth_det.d2.atomic_checkpointer import AtomicCheckpointer
 from lth_det.d2.checkpoint import unwrap
 from lth_det.d2.evaluation import build_evaluator
 from lth_det.d2.hooks import MaskHook, RewindPointHook, SparsityWriterHook, StepSeedHook
@@ -67,8 +68,16 @@ class LotteryTrainer(DefaultTrainer):
 
     def build_hooks(self) -> list[HookBase]:
         """Return Detectron2's hooks with ours at the places listed in the class description."""
-        hooks = [hook for hook in super().build_hooks() if hook is not None]
         options = self._options
+        if options is not None:
+            plain = self.checkpointer
+            self.checkpointer = AtomicCheckpointer(
+                plain.model,
+                plain.save_dir,
+                save_to_disk=plain.save_to_disk,
+                **plain.checkpointables,
+            )
+        hooks = [hook for hook in super().build_hooks() if hook is not None]
         if options is None:
             return hooks
         first: list[HookBase] = [StepSeedHook(options.seed)]

@@ -23,7 +23,12 @@ def save_snapshot(path: Path, state: Mapping[str, Tensor], *, iteration: int) ->
         RunError: the file cannot be written.
     """
     with atomic_path(path) as temporary:
-        save_file(dict(state), temporary, metadata={"iteration": str(iteration)})
+        try:
+            save_file(dict(state), temporary, metadata={"iteration": str(iteration)})
+        except SafetensorError as error:  # how safetensors reports a full disk
+            raise RunError(
+                f"{path} cannot be written ({error}); free some space and run the same command again."
+            ) from error
 
 
 def load_snapshot(path: Path) -> dict[str, Tensor]:
