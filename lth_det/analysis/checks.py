@@ -17,6 +17,8 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
+LARGEST_PIXEL = 1e9
+
 
 def require_records(value: Any, *, where: str, what: str) -> list[dict[str, Any]]:
     """Return ``value`` if it is a list of JSON objects.
@@ -109,7 +111,7 @@ def matrix_column(
         lengths: what the list must hold, in words, for the sentence ("[x, y, width, height]").
 
     Raises:
-        InputError: not a list, another length, or a value that is not a finite number.
+        InputError: not a list, another length, or a value that is not a number of at most 1e9.
     """
     if not set(map(type, values)) <= {list, tuple} or not set(map(len, values)) <= {width}:
         index = next(
@@ -125,11 +127,12 @@ def matrix_column(
             f"{where}: `{label}` number {index} is {_show(values[index])}; it must be {lengths}, all numbers."
         )
     matrix = _to_float(values, where=where, label=label).reshape(len(values), width)
-    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    # Beyond this bound areas could overflow and IoU be NaN; NaN fails the comparison too.
+    bad = np.flatnonzero(~(np.abs(matrix) <= LARGEST_PIXEL).all(axis=1))
     if bad.size:
         index = int(bad[0])
         raise InputError(
-            f"{where}: `{label}` number {index} is {_show(values[index])}; all its numbers must be finite."
+            f"{where}: `{label}` number {index} is {_show(values[index])}; its numbers must be finite and below 1e9."
         )
     return matrix
 

@@ -111,9 +111,9 @@ def _covered_share(key: _Identity) -> FloatArray:
         near = _shared(truth.box[first], truth.box[second]) > 0
         firsts.append(first[near])
         seconds.append(second[near])
-    if not firsts:
-        return share
     first, second = np.concatenate(firsts), np.concatenate(seconds)
+    if not first.size:
+        return share
     order = np.argsort(first, kind="stable")
     first, second = first[order], second[order]
     owners, start = np.unique(first, return_index=True)

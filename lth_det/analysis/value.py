@@ -19,6 +19,7 @@ from lth_det.analysis.axes import (
 from lth_det.analysis.breakdown import Frame, make_frame
 from lth_det.analysis.class_axes import ClassAxis, difficulty_axis, frequency_axis
 from lth_det.analysis.compare import Comparison, Side, interval_of
+from lth_det.analysis.consensus import blank
 from lth_det.analysis.errors_value import keypoints_dict, tide_dict
 from lth_det.analysis.evaluated import Evaluated, TypeResults
 from lth_det.analysis.file_scores import FileScores, mean_scores
@@ -74,7 +75,7 @@ def build_value(study: Study, evaluated: Mapping[str, Evaluated]) -> dict[str, A
         if n != study.reference
         for t in plans
     ]
-    return {
+    value = {
         "schema_version": SCHEMA_VERSION,
         "version": __version__,
         "iou_types": list(plans),
@@ -90,6 +91,8 @@ def build_value(study: Study, evaluated: Mapping[str, Evaluated]) -> dict[str, A
         "statistics": _statistics(study),
         "warnings": facts.warnings(study, {n: e.notes for n, e in evaluated.items()}, means),
     }
+    blank(value, options.consensus)
+    return value
 
 
 def _difficulty(study: Study, plan: Plan, ranker: FileScores) -> tuple[FittedAxis, ClassAxis]:
