@@ -29,8 +29,15 @@ def churn(analysis: Analysis, iou_type: str) -> Drawing | None:
         for name in analysis.focus(iou_type)
         if part(analysis.comparison(name, iou_type), "objects", "by")
     ]
-    axes_shown = [axis for axis in analysis.plain_axes(iou_type) if axis.name in AXES]
-    if not models or not axes_shown:
+    if not models:
+        return None
+    counted = part(analysis.comparison(models[0], iou_type), "objects", "by")
+    axes_shown = [
+        axis
+        for axis in analysis.plain_axes(iou_type)
+        if axis.name in AXES and counted.get(axis.key)
+    ]
+    if not axes_shown:
         return None
     columns = min(COLUMNS, len(axes_shown))
     rows = math.ceil(len(axes_shown) / columns)
@@ -82,14 +89,8 @@ def _panel(
                 label=analysis.title(model) if sign < 0 else None,
             )
     axes.axhline(0, color=INK, linewidth=0.9)
-    base = str(analysis.reference)
     labels = [
-        f"{name}\nn = {_objects(analysis, base, iou_type, axis, name):.0f}"
-        for name in axis.main_bins
+        f"{name}\nn = {analysis.objects(iou_type, axis, name):.0f}" for name in axis.main_bins
     ]
     axes.set_xticks(range(len(labels)), labels)
     axes.grid(visible=False, axis="x")
-
-
-def _objects(analysis: Analysis, model: str, iou_type: str, axis: Axis, name: str) -> float:
-    return number(part(analysis.scores(model, iou_type), axis.key, name).get("objects"))

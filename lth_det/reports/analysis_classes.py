@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FADED = 0.38
 WHISKER_ROOM = 1.3
+FEW = 12
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ def class_changes(analysis: Analysis, model: str, iou_type: str) -> list[ClassCh
 
 
 def bars(analysis: Analysis, model: str, iou_type: str) -> Drawing | None:
-    """Draw the change per class twice: rare to frequent, and hard to easy; ``None`` when no class can be compared."""
+    """Draw the change per class twice: rare to frequent, and hard to easy; ``None`` with fewer than two classes."""
     found = class_changes(analysis, model, iou_type)
-    if not found:
+    if len(found) < 2:
         return None
     counted = "training images" if _has_training(analysis) else "evaluated objects"
 
@@ -133,7 +134,14 @@ def _panel(axes: Axes, classes: Sequence[ClassChange], labels: Sequence[str]) ->
         places, [low for low, _ in bounds], [high for _, high in bounds], color=INK, linewidth=0.8
     )
     axes.axhline(0, color=INK, linewidth=0.9)
-    axes.set_xticks(places, labels, rotation=90)
+    few = len(classes) <= FEW
+    axes.set_xticks(
+        places,
+        labels,
+        rotation=25 if few else 90,
+        ha="right" if few else "center",
+        rotation_mode="anchor" if few else "default",
+    )
     axes.set_xlim(-0.7, len(classes) - 0.3)
     axes.set_ylabel("AP change (points)")
     axes.grid(visible=False, axis="x")
@@ -158,5 +166,5 @@ def _legend(figure: Figure) -> None:
             Patch(facecolor="white", edgecolor=INK, hatch="////", linewidth=0, label="few objects"),
         ],
         loc="outside lower center",
-        ncols=5,
+        ncols=3,
     )

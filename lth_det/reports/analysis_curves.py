@@ -223,4 +223,4 @@ def _change_panel(axes: Axes, analysis: Analysis, axis: Axis, iou_type: str) -> 
 def _bin_label(analysis: Analysis, axis: Axis, name: str, iou_type: str) -> str:
     scores = part(analysis.scores(str(analysis.reference), iou_type), axis.key, name)
     thin = ", few" if scores.get("thin") else ""
-    return f"{name} (n = {number(scores.get('objects')):.0f}{thin})"
+    return f"{name} (n = {analysis.objects(iou_type, axis, name):.0f}{thin})"

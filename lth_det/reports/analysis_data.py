@@ -171,12 +171,20 @@ class Analysis:
         return {axis.name: axis for axis in sorted(found, key=place)}
 
     def plain_axes(self, iou_type: str) -> list[Axis]:
-        """Return the axes of more than one bin that are no crosses and no list of classes."""
+        """Return the axes worth a figure: no crosses, no list of classes, and objects in at least two main bins."""
         return [
             axis
             for axis in self.axes(iou_type).values()
-            if not axis.parts and axis.name != "category" and len(axis.bins) > 1
+            if not axis.parts
+            and axis.name != "category"
+            and sum(self.objects(iou_type, axis, name) > 0 for name in axis.main_bins) > 1
         ]
+
+    def objects(self, iou_type: str, axis: Axis, name: str) -> float:
+        """Return the number of objects in a bin (the same for every model); 0 where it is not known."""
+        base = self.reference or self.models[0]
+        count = number(part(self.scores(base, iou_type), axis.key, name).get("objects"))
+        return 0.0 if math.isnan(count) else count
 
     def focus(self, iou_type: str) -> tuple[str, ...]:
         """Return up to three models for detailed figures.

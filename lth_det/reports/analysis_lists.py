@@ -20,7 +20,7 @@ def objects_table(analysis: Analysis, iou_type: str) -> Table:
         Column("lost", "lost", ",d"),
         Column("gained", "gained", ",d"),
         Column("neither", "found by neither", ",d"),
-        Column("p", "p (McNemar)", ".4f"),
+        Column("p", "p (McNemar)", ".2g"),
     )
     rows: list[list[Cell]] = []
     for model in analysis.others:
@@ -36,6 +36,14 @@ def objects_table(analysis: Analysis, iou_type: str) -> Table:
                 for name, counts in part(bins).items()
             ]
     return make_table(columns, rows)
+
+
+def totals(table: Table) -> Table:
+    """Return the rows of ``objects_table`` that count all objects, without the columns of attribute and bin."""
+    return Table(
+        (table.columns[0], *table.columns[3:]),
+        tuple((row[0], *row[3:]) for row in table.rows if row[1] == NO_BIN),
+    )
 
 
 def lost_table(analysis: Analysis, iou_type: str) -> Table:

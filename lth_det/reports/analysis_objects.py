@@ -16,7 +16,7 @@ from lth_det.reports.html import Html
 from lth_det.reports.marks import Mark, Panel
 from lth_det.reports.scenes import Box, Picture
 
-MOST_OBJECTS = 12
+MOST_OBJECTS = 9
 CONTEXT = 1.9
 """Side of a cut-out by the longer side of its object."""
 SMALLEST_CUT = 72
@@ -132,9 +132,9 @@ def _pair(
         Panel(model, _moved(item.model, corner)),
     ]
     target.write_bytes(images.encode_png(images.strip(image, views, cut=1.0)))
-    captions = (f"area {item.area:.0f} px", item.text)
+    captions = (f"area {item.area:.0f} px\u00b2", item.text)
     panels = html.join(
-        overlay.panel(picture, view, cut=1.0, caption=caption, photo=place)
+        overlay.panel(picture, view, cut=1.0, caption=caption, photo=place, shown_width=165)
         for view, caption in zip(views, captions, strict=True)
     )
     photo = overlay.photograph(picture, *images.encode_for_page(image), photo=place)

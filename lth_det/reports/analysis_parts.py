@@ -21,7 +21,6 @@ from lth_det.reports.analysis_data import MAIN_AXES, Analysis, part
 from lth_det.reports.analysis_objects import lost_objects
 from lth_det.reports.html import Html
 from lth_det.reports.plots import Drawing
-from lth_det.reports.tables import Table
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def attributes(job: Job, iou_type: str) -> Html:
             parts.append(figure(job, fine, "AP by finer bins."))
     caption = (
         "AP and its change; n: objects, K: classes. Hatched: few objects. Bold: the interval leaves out zero after "
-        "correction."
+        "correction. Bins without objects are left out."
     )
     maps = (
         analysis_strata.heatmap(analysis, iou_type, a) for a in analysis.axes(iou_type).values()
@@ -85,7 +84,9 @@ def classes(job: Job, iou_type: str) -> Html:
             body = html.join([figure(job, drawing, caption), words])
             parts.append(html.details(analysis.title(model), body) if parts else body)
     if not parts:
-        parts.append(html.note("Changes by class need a reference and another model."))
+        parts.append(
+            html.note("Changes by class need a reference, another model, and two classes.")
+        )
     table = analysis_tables.classes_table(analysis, iou_type)
     return html.join([*parts, html.details("Table of classes", html.table(table))])
 
@@ -143,10 +144,7 @@ def objects(job: Job, iou_type: str) -> Html:
     table = analysis_lists.objects_table(analysis, iou_type)
     if not table.rows:
         return html.note("The analysis holds no list of lost objects.")
-    total = Table(
-        table.columns, tuple(row for row in table.rows if row[1] == analysis_lists.NO_BIN)
-    )
-    parts = [html.table(total)]
+    parts = [html.table(analysis_lists.totals(table))]
     drawing = analysis_churn.churn(analysis, iou_type)
     if drawing is not None:
         caption = (
@@ -154,10 +152,10 @@ def objects(job: Job, iou_type: str) -> Html:
             "found (gained, up), at IoU 0.5 above each class's score cut."
         )
         parts.append(figure(job, drawing, caption))
-    for model in analysis.focus(iou_type)[-1:]:
-        parts.append(Html(f"<h3>{html.escape(analysis.title(model))}</h3>"))
-        parts.append(
-            lost_objects(analysis, model, iou_type, root=job.image_root, folder=job.folder)
-        )
+    for place, model in enumerate(analysis.focus(iou_type)):
+        found = lost_objects(analysis, model, iou_type, root=job.image_root, folder=job.folder)
+        words = f"Objects that {analysis.title(model)} lost"
+        first = place == 0 and iou_type == analysis.iou_types[0]
+        parts.append(html.details(words, found, unfolded=first))
     parts.append(html.details("Table of objects by bin", html.table(table)))
     return html.join(parts)

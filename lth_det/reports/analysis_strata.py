@@ -53,12 +53,15 @@ def heatmap(analysis: Analysis, iou_type: str, cross: Axis) -> Drawing | None:
     """Draw a cross of two axes: AP of the reference (or first model), then the change for up to three models.
 
     Every cell names the value, the number of objects n and of classes K; cells with few objects are hatched, and
-    changes whose interval leaves out zero are bold. ``None`` when the cross has no bins.
+    changes whose interval leaves out zero are bold. Rows and columns without objects are left out. ``None`` when fewer than two of either remain.
     """
-    if len(cross.parts) != 2 or not cross.bins:
+    if len(cross.parts) != 2:
         return None
-    rows = list(dict.fromkeys(name.split("/")[0] for name in cross.bins))
-    columns = list(dict.fromkeys(name.split("/")[-1] for name in cross.bins))
+    full = [name for name in cross.bins if analysis.objects(iou_type, cross, name) > 0]
+    rows = list(dict.fromkeys(name.split("/")[0] for name in full))
+    columns = list(dict.fromkeys(name.split("/")[-1] for name in full))
+    if min(len(rows), len(columns)) < 2:
+        return None
     base = analysis.reference or analysis.models[0]
     models = analysis.focus(iou_type) if analysis.reference else ()
     first = _cells(analysis.scores(base, iou_type), cross, rows, columns)
@@ -84,15 +87,15 @@ def heatmap(analysis: Analysis, iou_type: str, cross: Axis) -> Drawing | None:
 
 
 def fine_sizes(analysis: Analysis, iou_type: str, axis: Axis) -> Drawing | None:
-    """Draw AP over the finer bins of an axis, one line per model; ``None`` when it has none."""
-    bins = axis.fine_bins
+    """Draw AP over the finer bins of an axis, one line per model; ``None`` with fewer than two that have objects."""
+    bins = [name for name in axis.fine_bins if analysis.objects(iou_type, axis, name) > 0]
     if len(bins) < 2:
         return None
     models = shown_models(analysis, iou_type)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        _fine_panel(axes, analysis, axis, iou_type=iou_type, models=models)
+        _fine_panel(axes, analysis, axis, iou_type=iou_type, models=models, bins=bins)
         axes.legend(loc="best")
 
     return render(f"{iou_type}_fine_{axis.name}", draw, width=8.0, height=3.6)
@@ -144,7 +147,7 @@ def _bin_panel(
                 linestyle="none",
                 label=analysis.title(model) if place == 0 else None,
             )
-    counts = [_count(analysis, models[0], axis, name, iou_type=iou_type) for name in names]
+    counts = [f"n = {analysis.objects(iou_type, axis, name):.0f}" for name in names]
     labels = [f"{name}\n{count}" for name, count in zip(names, counts, strict=True)]
     axes.set_xticks(range(len(names)), labels)
     axes.set_xlim(-0.6, len(names) - 0.4)
@@ -152,15 +155,15 @@ def _bin_panel(
     axes.grid(visible=False, axis="x")
 
 
-def _count(analysis: Analysis, model: str, axis: Axis, name: str, *, iou_type: str) -> str:
-    count = number(part(analysis.scores(model, iou_type), axis.key, name).get("objects"))
-    return "" if math.isnan(count) else f"n = {count:.0f}"
-
-
 def _fine_panel(
-    axes: Axes, analysis: Analysis, axis: Axis, *, iou_type: str, models: Sequence[str]
+    axes: Axes,
+    analysis: Analysis,
+    axis: Axis,
+    *,
+    iou_type: str,
+    models: Sequence[str],
+    bins: Sequence[str],
 ) -> None:
-    bins = axis.fine_bins
     axes.set_title(f"{task_name(iou_type)} AP by {axis.title}, finer bins")
     for model, style in styles_of(analysis, models).items():
         cells = [part(analysis.scores(model, iou_type), axis.key, name) for name in bins]
@@ -172,7 +175,7 @@ def _fine_panel(
             linestyle=style.line,
             label=analysis.title(model),
         )
-    counts = [_count(analysis, models[0], axis, name, iou_type=iou_type) for name in bins]
+    counts = [f"n = {analysis.objects(iou_type, axis, name):.0f}" for name in bins]
     labels = [f"{name}\n{count}" for name, count in zip(bins, counts, strict=True)]
     axes.set_xticks(range(len(bins)), labels)
     axes.set_ylabel("AP (0-100)")

@@ -69,9 +69,10 @@ def definitions(items: Iterable[tuple[str, str]]) -> Html:
     return Html(f"<dl>{rows}</dl>")
 
 
-def details(summary: str, body: Html) -> Html:
-    """Return ``body`` folded under ``summary``."""
-    return Html(f"<details><summary>{escape(summary)}</summary>{body}</details>")
+def details(summary: str, body: Html, *, unfolded: bool = False) -> Html:
+    """Return ``body`` under ``summary``, folded unless ``unfolded``."""
+    state = " open" if unfolded else ""
+    return Html(f"<details{state}><summary>{escape(summary)}</summary>{body}</details>")
 
 
 def table(data: Table, *, emphasised: Sequence[int] = (), caption: str = "") -> Html:

@@ -30,9 +30,17 @@ def photograph(picture: Picture, content: bytes, mime: str, *, photo: str = "") 
     )
 
 
-def panel(picture: Picture, view: Panel, *, cut: float, caption: str, photo: str = "") -> Html:
+def panel(
+    picture: Picture,
+    view: Panel,
+    *,
+    cut: float,
+    caption: str,
+    photo: str = "",
+    shown_width: int = 270,
+) -> Html:
     """Return one view as a figure; marks outside the score cut are there, but hidden."""
-    marks = "".join(_mark(mark, cut=cut, scale=picture.width / 270) for mark in view.marks)
+    marks = "".join(_mark(mark, cut=cut, scale=picture.width / shown_width) for mark in view.marks)
     label = escape(f"{view.title}: {caption}")
     return Html(
         f'<figure class="panel"><svg viewBox="0 0 {picture.width} {picture.height}" role="img" aria-label="{label}">'
@@ -56,7 +64,7 @@ def _mark(mark: Mark, *, cut: float, scale: float) -> str:
     x, y, width, height = mark.box
     frame = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
     hidden = "" if mark.visible(cut) else ' style="display:none"'
-    area = _path(mark) or (f'<rect class="area" {frame}/>' if not mark.joints else "")
+    area = _path(mark)
     size = 10.5 * scale
     baseline = y - 0.3 * size if y > 1.3 * size else y + 1.1 * size
     return (
