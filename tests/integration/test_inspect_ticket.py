@@ -56,8 +56,9 @@ def report(tool):
 
 def small_weights(**scale):
     """Return a state dict of the small model whose parameters are scaled by the first matching key."""
-    torch.manual_seed(5)
-    state = build_model(load_config(SMALL)).state_dict()
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(5)
+        state = build_model(load_config(SMALL)).state_dict()
     for name, value in state.items():
         for part, factor in scale.items():
             if part in name and value.is_floating_point():
@@ -166,12 +167,16 @@ def test_addresses_are_not_downloaded(report):
 
 
 def test_a_dry_run_leaves_the_configuration_and_the_random_state_alone():
-    cfg = load_config(SMALL)
+    cfg = load_config(SMALL, ["MODEL.DEVICE", "cuda"])  # the dry run itself is on the CPU
     cfg.freeze()
-    before, text = torch.get_rng_state(), cfg.dump()
-    json.dumps(dry_run(cfg), allow_nan=False)
-    assert torch.equal(before, torch.get_rng_state())
+    text = cfg.dump()
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(12345)  # a state that no earlier dry run can have left
+        before = torch.get_rng_state()
+        json.dumps(dry_run(cfg), allow_nan=False)
+        assert torch.equal(before, torch.get_rng_state())
     assert cfg.dump() == text
+    assert cfg.is_frozen()
 
 
 def test_macs_of_single_layers_equal_hand_counts_and_fvcore():

@@ -150,6 +150,19 @@ def test_only_weights_of_convolutions_and_linear_layers_are_prunable(preset, nor
         assert isinstance(model.get_submodule(owner), nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
 
 
+def test_further_parameters_of_a_convolution_are_not_its_weight():
+    class ScaledConv(nn.Conv2d):
+        def __init__(self):
+            super().__init__(2, 3, 1)
+            self.gain = nn.Parameter(torch.ones(3, 1, 1, 1))
+
+    table = parameter_table(nn.Sequential(ScaledConv()), preset="default", dense_groups=())
+    assert table.prunable_names == ("0.weight",)
+    assert [entry.reason for entry in table if entry.name == "0.gain"] == [
+        "not the weight of a convolution or linear layer"
+    ]
+
+
 def test_cyclic_norm_lists_of_retinanet_are_norm_layers():
     table = parameter_table(zoo_model(RETINANET, "MODEL.RETINANET.NORM", "BN"), preset="default")
     norms = [entry for entry in table if entry.name.startswith("head.cls_subnet.1.")]
