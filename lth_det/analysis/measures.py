@@ -13,6 +13,7 @@ _BAND_MIDDLE = np.array([5.0, 20.0, 50.0, 80.0, 95.0])
 _CROWDED_IOU = 0.1
 _BORDER_PX = 1.0
 _PAIRS_AT_ONCE = 2_000_000
+_CELLS_AT_ONCE = 4_000_000
 
 
 def percentile_band(truth: GroundTruth, area: FloatArray, category: IntArray) -> FloatArray:
@@ -117,38 +118,58 @@ def _covered_share(key: _Identity) -> FloatArray:
     order = np.argsort(first, kind="stable")
     first, second = first[order], second[order]
     owners, start = np.unique(first, return_index=True)
-    for owner, others in zip(owners.tolist(), np.split(second, start[1:]), strict=True):
-        share[owner] = _covered_area(truth, owner, others) / whole[owner]
+    if truth.segmentation is not None:
+        for owner, others in zip(owners.tolist(), np.split(second, start[1:]), strict=True):
+            share[owner] = _area_under_masks(truth, owner, others) / whole[owner]
+        return share
+    box = truth.box
+    low = np.maximum(box[first, :2], box[second, :2])
+    high = np.minimum(box[first, :2] + box[first, 2:], box[second, :2] + box[second, 2:])
+    share[owners] = union_areas(low, high, start) / whole[owners]
     return share
 
 
-def _covered_area(truth: GroundTruth, owner: int, others: IntArray) -> float:
-    """Return the area in px^2 of the owner's box under the union of the others."""
-    if truth.segmentation is not None:
-        masks = [truth.segmentation[i] for i in others.tolist()]
-        size = [
-            int(truth.images.height[truth.image[owner]]),
-            int(truth.images.width[truth.image[owner]]),
-        ]
-        if all(m is not None for m in masks):
-            box = mask_api.frPyObjects(truth.box[owner][None], *size)
-            union = mask_api.merge(masks)
-            return float(mask_api.area(mask_api.merge([union, box[0]], intersect=True)))
-    x, y, w, h = truth.box[owner]
-    low = np.maximum(truth.box[others, :2], (x, y))
-    high = np.minimum(truth.box[others, :2] + truth.box[others, 2:], (x + w, y + h))
-    return _union_area(low, high)
+def _area_under_masks(truth: GroundTruth, owner: int, others: IntArray) -> float:
+    """Return the area in px^2 of the owner's box under the masks of the others (the box of one without a mask)."""
+    image = truth.image[owner]
+    size = (int(truth.images.height[image]), int(truth.images.width[image]))
+    stored = truth.segmentation or ()
+    masks = [
+        stored[i] or mask_api.frPyObjects(truth.box[i][None], *size)[0] for i in others.tolist()
+    ]
+    mine = mask_api.frPyObjects(truth.box[owner][None], *size)[0]
+    union = mask_api.merge(masks)
+    return float(mask_api.area(mask_api.merge([union, mine], intersect=True)))
 
 
-def _union_area(low: FloatArray, high: FloatArray) -> float:
-    """Return the area of the union of rectangles (R, 2) low and high corners, by coordinate compression."""
-    if len(low) == 1:
-        return float(np.prod(high[0] - low[0]))
-    xs, ys = (np.unique(np.concatenate([low[:, i], high[:, i]])) for i in (0, 1))
-    in_x = (low[:, 0, None] <= xs[:-1]) & (high[:, 0, None] >= xs[1:])
-    in_y = (low[:, 1, None] <= ys[:-1]) & (high[:, 1, None] >= ys[1:])
-    covered = np.any(in_x[:, :, None] & in_y[:, None, :], axis=0)
-    return float(np.diff(xs) @ covered @ np.diff(ys))
+def union_areas(low: FloatArray, high: FloatArray, start: IntArray) -> FloatArray:
+    """Return the area of the union of each owner's rectangles, (O,), by coordinate compression.
+
+    Args:
+        low: (R, 2) lower corners, an owner's rectangles side by side.
+        high: (R, 2) higher corners.
+        start: (O,) first rectangle of every owner, ascending.
+    """
+    count = np.diff(np.append(start, len(low)))
+    areas = np.empty(start.size)
+    for n in np.unique(count).tolist():
+        chosen = np.flatnonzero(count == n)
+        for part in np.array_split(chosen, 1 + chosen.size * 4 * n * n // _CELLS_AT_ONCE):
+            rows = start[part][:, None] + np.arange(n)
+            areas[part] = _unions_of(low[rows], high[rows])
+    return areas
+
+
+def _unions_of(low: FloatArray, high: FloatArray) -> FloatArray:
+    """Return the union areas of (O, n, 2) rectangles: which cells of the grid of all their edges are covered."""
+    edges = np.sort(np.concatenate([low, high], axis=1), axis=1)
+    step = np.diff(edges, axis=1)
+    inside = (low[:, :, None] <= edges[:, None, :-1]) & (high[:, :, None] >= edges[:, None, 1:])
+    covered = np.zeros((len(low), step.shape[1], step.shape[1]), dtype=bool)
+    for i in range(low.shape[1]):
+        covered |= inside[:, i, :, 0, None] & inside[:, i, None, :, 1]
+    area: FloatArray = np.einsum("oi,oij,oj->o", step[:, :, 0], covered, step[:, :, 1])
+    return area
 
 
 def _shared(a: FloatArray, b: FloatArray) -> FloatArray:

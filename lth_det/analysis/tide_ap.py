@@ -80,15 +80,16 @@ class MendableAp:
 
     def _class_ap(self, category: IntArray, true: BoolArray, objects: FloatArray) -> FloatArray:
         classes = objects.size
-        start = np.searchsorted(category, category, side="left")
-        total = np.append(0, np.cumsum(true))
-        hits = (total[1:] - total[start])[true].astype(np.float64)
-        rank = (np.arange(category.size) - start + 1)[true]
-        segment = category[true]
+        start = np.searchsorted(category, np.arange(classes + 1))
+        place = np.flatnonzero(true)
+        segment = category[place]
+        first = np.searchsorted(place, start[:-1])
+        hits = (np.arange(place.size) - first[segment] + 1).astype(np.float64)
+        rank = place - start[segment] + 1
         found = hits / np.maximum(objects, 1.0)[segment]
         ap = area_under(segment, found, hits / rank, classes, _RECALL_POINTS)[0]
         ap[objects <= 0] = 0.0
-        left = (objects > 0) | (np.bincount(category, minlength=classes) > 0)
+        left = (objects > 0) | (np.diff(start) > 0)
         ap[(self._objects <= 0) | ~left] = np.nan
         return ap
 
