@@ -7,6 +7,11 @@ from lth_det.pruning.allocation import LayerRatioAllocation as LayerRatioAllocat
 from lth_det.pruning.allocation import UniformAllocation as UniformAllocation
 from lth_det.pruning.allocation import build_allocation as build_allocation
 from lth_det.pruning.allocation import register_allocation as register_allocation
+from lth_det.pruning.controls import complement as complement
+from lth_det.pruning.controls import disjoint_like as disjoint_like
+from lth_det.pruning.controls import perturbed as perturbed
+from lth_det.pruning.controls import random_like as random_like
+from lth_det.pruning.controls import reshuffled as reshuffled
 from lth_det.pruning.criteria import CRITERIA as CRITERIA
 from lth_det.pruning.criteria import MagnitudeCriterion as MagnitudeCriterion
 from lth_det.pruning.criteria import RandomCriterion as RandomCriterion
@@ -20,6 +25,9 @@ from lth_det.pruning.gradual import prune_gradually as prune_gradually
 from lth_det.pruning.group_allocation import BudgetAllocation as BudgetAllocation
 from lth_det.pruning.group_allocation import GroupAllocation as GroupAllocation
 from lth_det.pruning.prune import prune as prune
+from lth_det.pruning.rst import Extrusion as Extrusion
+from lth_det.pruning.rst import RstSchedule as RstSchedule
+from lth_det.pruning.rst import random_ticket_mask as random_ticket_mask
 from lth_det.pruning.schedules import CubicSchedule as CubicSchedule
 from lth_det.pruning.schedules import GeometricSchedule as GeometricSchedule
 from lth_det.pruning.schedules import OneShotSchedule as OneShotSchedule

@@ -14,6 +14,8 @@ from lth_det.tickets.serialization import load_ticket as load_ticket
 from lth_det.tickets.serialization import read_manifest as read_manifest
 from lth_det.tickets.serialization import save_ticket as save_ticket
 from lth_det.tickets.serialization import ticket_sha256 as ticket_sha256
+from lth_det.tickets.similarity import MaskSimilarity as MaskSimilarity
+from lth_det.tickets.similarity import mask_similarity as mask_similarity
 from lth_det.tickets.summary import SparsitySummary as SparsitySummary
 from lth_det.tickets.summary import sparsity_summary as sparsity_summary
 from lth_det.tickets.summary import sparsity_table as sparsity_table

@@ -59,6 +59,11 @@ def test_any_sample_gives_the_exact_threshold(small_limits, kind, k, sample):
     check(Stream(values(kind), sample), k)
 
 
+@pytest.mark.parametrize("value", [2498, 2499, 2500, 2501, 2502])
+def test_a_bracket_that_misses_by_one(small_limits, value):
+    check(Stream(np.arange(5000), [value] * 100), 2500)
+
+
 @pytest.mark.parametrize("k", [1, 17, 5000])
 def test_small_streams_need_one_pass(k):
     stream = Stream(values("wide"))
