@@ -212,6 +212,17 @@ def test_macs_count_every_level_and_region_and_the_density(report):
     assert macs["dense"] - macs["ticket"] == cells * 48 * 48 * 9 * 3 // 4
 
 
+def test_macs_are_those_of_the_most_regions_whatever_the_thresholds_keep(report):
+    arguments = ("--config-file", SMALL, "--prune-rate", "0.5", "--macs")
+    loose = report(*arguments, "SEED", 2)
+    strict = report(
+        *arguments,
+        *("MODEL.RPN.NMS_THRESH", 0.01),
+        *("MODEL.ROI_HEADS.NMS_THRESH_TEST", 0.01, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.99),
+    )
+    assert strict["macs"]["dense"] == loose["macs"]["dense"]
+
+
 def write_ticket(path, seed, *, with_table=True):
     table = configured_table(load_config(SMALL))
     generator = torch.Generator().manual_seed(seed)
