@@ -409,3 +409,129 @@ end:
   free_plan(&p);
   return status;
 }
+
+/* A strict reader of plain box results: [{"image_id":1,"category_id":2,"bbox":[x,y,w,h],"score":s}, ...], keys in any
+ * order. Anything else (another key, a missing or repeated one, a value of another type, broken JSON) returns -1, and the
+ * general reader decides what to say about it. The text must end with a NUL. Numbers round as in Python's float(). */
+typedef struct {
+  const char *at, *end;
+} text_t;
+
+static void skip_space(text_t *t) {
+  while (t->at < t->end && (*t->at == ' ' || *t->at == '\n' || *t->at == '\t' || *t->at == '\r')) ++t->at;
+}
+
+static int take(text_t *t, char c) {
+  skip_space(t);
+  if (t->at >= t->end || *t->at != c) return 0;
+  ++t->at;
+  return 1;
+}
+
+static int digits(text_t *t) {
+  const char *from = t->at;
+  while (t->at < t->end && *t->at >= '0' && *t->at <= '9') ++t->at;
+  return t->at > from;
+}
+
+/* JSON number; *whole tells whether it has neither fraction nor exponent. */
+static int number(text_t *t, double *value, int *whole) {
+  static const double ten[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                               1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+  skip_space(t);
+  const char *from = t->at;
+  if (t->at < t->end && *t->at == '-') ++t->at;
+  const char *first = t->at;
+  if (!digits(t) || (*first == '0' && t->at > first + 1)) return 0;
+  const char *point = t->at;
+  *whole = 1;
+  if (t->at < t->end && *t->at == '.') {
+    *whole = 0;
+    ++t->at;
+    if (!digits(t)) return 0;
+  }
+  const char *last = t->at;
+  if (t->at < t->end && (*t->at == 'e' || *t->at == 'E')) {
+    *whole = 0;
+    ++t->at;
+    if (t->at < t->end && (*t->at == '+' || *t->at == '-')) ++t->at;
+    if (!digits(t)) return 0;
+    *value = strtod(from, NULL);
+    return 1;
+  }
+  if (last - first <= 16) { /* at most 15 or 16 digits: exact as an integer below 2^53, then one rounding */
+    int64_t mantissa = 0;
+    for (const char *c = first; c < last; ++c)
+      if (*c != '.') mantissa = mantissa * 10 + (*c - '0');
+    if (mantissa < ((int64_t)1 << 53)) {
+      double v = (double)mantissa / ten[last > point ? last - point - 1 : 0];
+      *value = *from == '-' ? -v : v;
+      return 1;
+    }
+  }
+  *value = strtod(from, NULL);
+  return 1;
+}
+
+static int whole_number(text_t *t, int64_t *value) {
+  skip_space(t);
+  const char *from = t->at;
+  double v;
+  int whole;
+  if (!number(t, &v, &whole) || !whole || t->at - from > 15) return 0;
+  *value = (int64_t)v;
+  return 1;
+}
+
+static int any_number(text_t *t, double *value) {
+  int whole;
+  return number(t, value, &whole);
+}
+
+static int box_value(text_t *t, double *box) {
+  if (!take(t, '[')) return 0;
+  for (int i = 0; i < 4; ++i)
+    if ((i && !take(t, ',')) || !any_number(t, box + i)) return 0;
+  return take(t, ']');
+}
+
+static int key(text_t *t) {
+  static const char *names[] = {"image_id\"", "category_id\"", "score\"", "bbox\""};
+  if (!take(t, '"')) return -1;
+  for (int i = 0; i < 4; ++i) {
+    int64_t n = (int64_t)strlen(names[i]);
+    if (t->end - t->at >= n && !memcmp(t->at, names[i], (size_t)n)) {
+      t->at += n;
+      return take(t, ':') ? i : -1;
+    }
+  }
+  return -1;
+}
+
+int64_t lth_read_results(const char *text, int64_t length, int64_t most, int64_t *image, int64_t *category,
+                         double *score, double *box) {
+  text_t t = {text, text + length};
+  int64_t n = 0;
+  if (!take(&t, '[')) return -1;
+  if (!take(&t, ']')) {
+    do {
+      int seen = 0;
+      if (n >= most || !take(&t, '{')) return -1;
+      do {
+        int k = key(&t), ok;
+        if (k < 0 || (seen >> k) & 1) return -1;
+        seen |= 1 << k;
+        if (k == 0) ok = whole_number(&t, image + n);
+        else if (k == 1) ok = whole_number(&t, category + n);
+        else if (k == 2) ok = any_number(&t, score + n);
+        else ok = box_value(&t, box + 4 * n);
+        if (!ok) return -1;
+      } while (take(&t, ','));
+      if (seen != 15 || !take(&t, '}')) return -1;
+      ++n;
+    } while (take(&t, ','));
+    if (!take(&t, ']')) return -1;
+  }
+  skip_space(&t);
+  return t.at == t.end ? n : -1;
+}

@@ -73,6 +73,7 @@ def analyze(
         reference=reference,
         info=info or {},
         halves=image_halves(truth.images.ids.size, options.seed),
+        backend=backend,
         draws=draw(truth.images.ids.size, options.replicates, options.seed),
     )
     # The reference goes first: what others lose is listed while their detections are in memory.

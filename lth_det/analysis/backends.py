@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_det.analysis.cells import Cells
-from lth_det.analysis.checks import FloatArray
+from lth_det.analysis.checks import FloatArray, IntArray
 from lth_det.errors import InputError
 
 Bits = npt.NDArray[np.uint64]
@@ -87,10 +87,23 @@ class Request:
     curve_groups: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class PlainResults:
+    """The columns of a file of box results, unchecked: ids (M,) int64, ``score`` (M,), ``box`` (M, 4)."""
+
+    image_id: IntArray
+    category_id: IntArray
+    score: FloatArray
+    box: FloatArray
+
+
 class Backend(Protocol):
-    """The four hot loops."""
+    """The hot loops."""
 
     name: str
+
+    def read_results(self, data: bytes) -> PlainResults | None:
+        """Return the columns of a file that holds plain box results and nothing else; None for any other content."""
 
     def box_iou(self, cells: Cells, detections: FloatArray, truth: FloatArray) -> FloatArray:
         """Return box IoU of all pairs of all cells; boxes (M, 4) and (N, 4) XYWH in the order of the cells."""

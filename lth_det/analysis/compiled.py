@@ -8,6 +8,7 @@ is ever loaded that was built from other source.
 import ctypes
 import functools
 import hashlib
+import locale
 import os
 import platform
 import shutil
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lth_det.analysis.backends import GroupBits, Request, Scores, Verdicts
+from lth_det.analysis.backends import GroupBits, PlainResults, Request, Scores, Verdicts
 from lth_det.analysis.cells import Cells
 from lth_det.analysis.checks import FloatArray
 
@@ -149,6 +150,19 @@ class CompiledBackend:
             out,
         )
         return out
+
+    def read_results(self, data: bytes) -> PlainResults | None:
+        """Return the columns of a plain box result file, None when it is anything else."""
+        if locale.localeconv()["decimal_point"] != ".":
+            return None  # the kernel's strtod follows the locale
+        most = data.count(b"{")
+        image, category = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64)
+        score, box = np.empty(most), np.empty((most, 4))
+        read = self._library.lth_read_results
+        read.restype = ctypes.c_int64
+        columns = [ctypes.c_void_p(c.ctypes.data) for c in (image, category, score, box)]
+        number = read(data, ctypes.c_int64(len(data)), ctypes.c_int64(most), *columns)
+        return PlainResults(image, category, score, box) if number == most else None
 
     def match(
         self, cells: Cells, overlap: FloatArray, thresholds: FloatArray, bits: GroupBits

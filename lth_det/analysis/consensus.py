@@ -43,12 +43,10 @@ def consensus_attributes(
     for name in options.consensus:
         found: dict[str, list[Any]] = {t: [] for t in iou_types}
         for file in models[name]:
-            records, source, where = load_results(file, name=name)
+            loaded = load_results(file, name=name, backend=backend)
             for iou_type in iou_types:
                 setting = make_plan(truth, iou_type, plain, backend=backend).setting
-                detections = detections_of(
-                    records, truth, iou_type=iou_type, source=source, where=where
-                )
+                detections = detections_of(loaded, truth, iou_type=iou_type)
                 found[iou_type].append(
                     find_objects(setting, match_file(setting, detections), detections)
                 )

@@ -54,12 +54,10 @@ def evaluate_model(
     sources: list[Source] = []
     notes: list[str] = []
     for number, file in enumerate(files):
-        records, source, where = load_results(file, name=name)
-        sources.append(source)
+        loaded = load_results(file, name=name, backend=study.backend)
+        sources.append(loaded.source)
         for iou_type, plan in study.plans.items():
-            detections = detections_of(
-                records, study.truth, iou_type=iou_type, source=source, where=where
-            )
+            detections = detections_of(loaded, study.truth, iou_type=iou_type)
             notes += [n for n in detections.notes if n not in notes]
             matched = match_file(plan.setting, detections)
             result = types[iou_type]

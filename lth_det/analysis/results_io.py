@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
 
 from lth_det.analysis import checks, rle
+from lth_det.analysis.backends import Backend, PlainResults
 from lth_det.analysis.checks import FloatArray, IntArray
 from lth_det.analysis.columns import Detections, GroundTruth, Source, empty_floats
 from lth_det.analysis.read_json import parse_json, read_bytes, source_of
@@ -17,10 +19,20 @@ PathLike = str | os.PathLike[str]
 KEY_OF = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A result file as ``records``, or as checked columns when it is a plain file of boxes; ``where`` names it."""
+
+    records: list[dict[str, Any]] | None
+    plain: PlainResults | None
+    source: Source
+    where: str
+
+
 def load_results(
-    source: PathLike | Sequence[dict[str, Any]], *, name: str
-) -> tuple[list[dict[str, Any]], Source, str]:
-    """Return the records of a result file, where they came from, and how to name them in a sentence.
+    source: PathLike | Sequence[dict[str, Any]], *, name: str, backend: Backend
+) -> Loaded:
+    """Return a result file, read but not yet checked against the ground truth.
 
     Raises:
         InputError: unreadable, not JSON, or not a list of objects.
@@ -28,11 +40,15 @@ def load_results(
     if isinstance(source, list | tuple):
         where = f"results {name!r}"
         records = checks.require_records(list(source), where=where, what="result")
-        return records, source_of(None, None, len(records)), where
+        return Loaded(records, None, source_of(None, None, len(records)), where)
     if not isinstance(source, str | os.PathLike):
         raise InputError(f"results {name!r}: expected a file or a list of results.")
     data = read_bytes(source)
     where = os.fspath(source)
+    plain = backend.read_results(data)
+    # Whatever is wrong in a plain file is left to the general reader, whose sentences name the record.
+    if plain is not None and _usable(plain):
+        return Loaded(None, plain, source_of(source, data, plain.score.size), where)
     value = parse_json(data, where)
     if isinstance(value, dict):
         raise InputError(
@@ -40,7 +56,12 @@ def load_results(
             "was the ground truth given as results?"
         )
     records = checks.require_records(value, where=where, what="result")
-    return records, source_of(source, data, len(records)), where
+    return Loaded(records, None, source_of(source, data, len(records)), where)
+
+
+def _usable(plain: PlainResults) -> bool:
+    in_range = np.isfinite(plain.score).all() and (np.abs(plain.box) <= checks.LARGEST_PIXEL).all()
+    return bool(plain.score.size and in_range and (plain.box[:, 2:] >= 0).all())
 
 
 def iou_types_of(records: Sequence[dict[str, Any]]) -> list[str]:
@@ -50,15 +71,8 @@ def iou_types_of(records: Sequence[dict[str, Any]]) -> list[str]:
     return [iou_type for iou_type, key in KEY_OF.items() if records[0].get(key)]
 
 
-def detections_of(
-    records: Sequence[dict[str, Any]],
-    truth: GroundTruth,
-    *,
-    iou_type: str,
-    source: Source,
-    where: str,
-) -> Detections:
-    """Return the columns of ``records`` for one IoU type.
+def detections_of(loaded: Loaded, truth: GroundTruth, *, iou_type: str) -> Detections:
+    """Return the columns of a result file for one IoU type.
 
     The area that decides the size bin of a detection is that of its box for ``bbox``, that of its mask for ``segm``
     (also when the record has a box: Detectron2 drops the box first, plain pycocotools would use the box), and for
@@ -67,13 +81,15 @@ def detections_of(
     Raises:
         InputError: a record lacks a key, holds a wrong value, or names an unknown image or category.
     """
-    what = "result"
+    if loaded.plain is not None:
+        return _plain_boxes(loaded, loaded.plain, truth, iou_type)
+    records, where = loaded.records or [], loaded.where
     image = _ids(records, "image_id", truth.images.ids, where, "images of the ground truth")
     category = _ids(
         records, "category_id", truth.categories.ids, where, "categories of the ground truth"
     )
     score = checks.number_column(
-        checks.field(records, "score", where=where, what=what), where=where, label="score"
+        checks.field(records, "score", where=where, what="result"), where=where, label="score"
     )
     notes: list[str] = []
     codes = keypoints = None
@@ -101,8 +117,39 @@ def detections_of(
         area=area,
         rle=codes,
         keypoints=keypoints,
-        source=source,
+        source=loaded.source,
         notes=tuple(notes),
+    )
+
+
+def _plain_boxes(
+    loaded: Loaded, plain: PlainResults, truth: GroundTruth, iou_type: str
+) -> Detections:
+    where = loaded.where
+    if iou_type != "bbox":
+        checks.field([{}], KEY_OF[iou_type], where=where, what="result")
+    return Detections(
+        image=checks.index_of(
+            plain.image_id,
+            truth.images.ids,
+            where=where,
+            label="image_id",
+            target="images of the ground truth",
+        ),
+        category=checks.index_of(
+            plain.category_id,
+            truth.categories.ids,
+            where=where,
+            label="category_id",
+            target="categories of the ground truth",
+        ),
+        score=plain.score,
+        box=plain.box,
+        area=plain.box[:, 2] * plain.box[:, 3],
+        rle=None,
+        keypoints=None,
+        source=loaded.source,
+        notes=(),
     )
 
 

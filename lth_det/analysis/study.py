@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lth_det.analysis.backends import Backend
 from lth_det.analysis.bootstrap import Draws
 from lth_det.analysis.checks import BoolArray
 from lth_det.analysis.class_axes import TrainCounts
@@ -27,6 +28,7 @@ class Study:
     info: Mapping[str, ModelInfo]
     halves: tuple[BoolArray, BoolArray]
     draws: Draws
+    backend: Backend
 
     @property
     def ranker(self) -> str:

@@ -72,7 +72,9 @@ def test_union_area_equals_counting_pixels(rectangles):
     np.testing.assert_allclose(twice, [picture.sum(), table[0, 2] * table[0, 3]])
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools on NumPy 2
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # pycocotools on NumPy 2
 def test_occlusion_by_masks_equals_counting_pixels():
     truth_value, _ = make_coco(3, images=6, masks=True, per_image=8.0)
     truth = read_ground_truth(truth_value)

@@ -12,9 +12,10 @@ from lth_det.analysis.columns import Source
 from lth_det.analysis.evaluate import DETECTION_LIMITS, Setting, match_file, score
 from lth_det.analysis.groups import group_table, make_groups
 from lth_det.analysis.overlap import resolve_sigmas
-from lth_det.analysis.results_io import detections_of
+from lth_det.analysis.results_io import Loaded, detections_of
 
 BACKENDS = ("numpy", "compiled")
+SOURCE = Source(None, None, None, 0)
 CASES = {
     "plain": {},
     "ties": {"decimals": 1},
@@ -32,9 +33,7 @@ def evaluate(truth, results, iou_type, *, attributes=(COCO_SIZE,), crosses=(), b
     setting = Setting(
         iou_type, gt, cells, table, get_backend(backend), DETECTION_LIMITS[iou_type], sigmas
     )
-    found = detections_of(
-        results, gt, iou_type=iou_type, source=Source(None, None, None, 0), where="test"
-    )
+    found = detections_of(Loaded(results, None, SOURCE, "test"), gt, iou_type=iou_type)
     matched = match_file(setting, found)
     return setting, matched, score(setting, matched)
 

@@ -9,18 +9,17 @@ from coco_oracle import make_coco
 from test_parity import evaluate
 
 from lth_det.analysis.columns import Source
-from lth_det.analysis.results_io import detections_of
+from lth_det.analysis.results_io import Loaded, detections_of
 from lth_det.analysis.tide import TYPES, find_errors
 from lth_det.analysis.tide_ap import file_errors
 
+SOURCE = Source(None, None, None, 0)
 SHORT = {"Cls": "cls", "Loc": "loc", "Both": "both", "Dupe": "dupe", "Bkg": "bkg", "Miss": "miss"}
 
 
 def ours(truth, results, iou_type):
     setting, _, _ = evaluate(truth, results, iou_type)
-    found = detections_of(
-        results, setting.truth, iou_type=iou_type, source=Source(None, None, None, 0), where="test"
-    )
+    found = detections_of(Loaded(results, None, SOURCE, "test"), setting.truth, iou_type=iou_type)
     return setting, find_errors(setting, found), file_errors(setting, found)
 
 
