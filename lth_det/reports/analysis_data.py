@@ -193,7 +193,7 @@ class Analysis:
         free places go to the next less sparse ones. Else the first three.
         """
         names = list(self.compared)
-        if not self.has_sparsity:
+        if not names or not self.has_sparsity:
             return tuple(names[:MOST_FOCUS])
         good = [i for i, n in enumerate(names) if self._holds(n, iou_type)]
         first = good[-1] if good else 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lth_det.reports.analysis_data import Analysis, interval, number, part, points, task_name
 from lth_det.reports.analysis_strata import shown_models, styles_of, whiskers
 from lth_det.reports.plots import Drawing, render
-from lth_det.reports.style import INK, MUTED, SERIES
+from lth_det.reports.style import INK, MUTED, SEQUENTIAL_MAP, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +24,8 @@ TIDE_TYPES = {
     "miss": "missed",
 }
 SPECIAL_TYPES = {"false_positive": "false positives", "false_negative": "false negatives"}
+DARK_SHARE = 75.0
+"""Percent past which the colour of a cell asks for white letters."""
 KEYPOINT_TYPES = ("good", "jitter", "inversion", "swap", "miss")
 
 
@@ -64,6 +66,34 @@ def sensitivity(analysis: Analysis, iou_type: str) -> Drawing | None:
         figure.legend(loc="outside lower center", ncols=4)
 
     return render(f"{iou_type}_sensitivity", draw, width=max(7.2, 1.25 * len(names)), height=3.8)
+
+
+def keypoints_by_name(analysis: Analysis, iou_type: str) -> Drawing | None:
+    """Draw the share of good keypoints, one row per keypoint and one column per model; ``None`` without keypoints."""
+    models = shown_models(analysis, iou_type)
+    found = [part(analysis.scores(m, iou_type), "errors", "by_keypoint") for m in models]
+    names = list(found[0])
+    if not names:
+        return None
+    values = [
+        [100 * number(part(by_name, name).get("good")) for by_name in found] for name in names
+    ]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.imshow(values, cmap=SEQUENTIAL_MAP, vmin=0, vmax=130, aspect="auto")
+        for row, shares in enumerate(values):
+            for column, share in enumerate(shares):
+                text = "n/a" if math.isnan(share) else f"{share:.0f}"
+                colour = "white" if share > DARK_SHARE else INK
+                axes.text(column, row, text, ha="center", va="center", color=colour)
+        axes.set_xticks(range(len(models)), [analysis.title(name) for name in models])
+        axes.set_yticks(range(len(names)), names)
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+        axes.set_title("Good keypoints (%)")
+
+    return render(f"{iou_type}_by_keypoint", draw, width=7.2, height=1.2 + 0.27 * len(names))
 
 
 def _tide(analysis: Analysis, iou_type: str, models: Sequence[str]) -> Drawing:
@@ -145,7 +175,7 @@ def _keypoints(analysis: Analysis, iou_type: str, models: Sequence[str]) -> Draw
         axes.set_yticks(range(len(models)), [analysis.title(name) for name in models])
         axes.invert_yaxis()
         axes.set_xlim(0, 100)
-        axes.set_xlabel("share of the keypoints of matched people (%)", color=MUTED)
+        axes.set_xlabel("share of the labelled keypoints of matched objects (%)", color=MUTED)
         axes.set_title("Keypoints: what happened to them")
         figure.legend(loc="outside lower center", ncols=5)
 

@@ -113,6 +113,9 @@ def errors(job: Job, iou_type: str) -> Html:
         parts.append(
             figure(job, types, f"Error types, with intervals where computed. {definition}")
         )
+    by_name = analysis_errors.keypoints_by_name(analysis, iou_type)
+    if by_name is not None:
+        parts.append(figure(job, by_name, "Share of good keypoints, by keypoint."))
     ranges = analysis_errors.sensitivity(analysis, iou_type)
     if ranges is not None:
         caption = "How much each attribute matters: normalised AP of its hardest and easiest bin (Hoiem et al. 2012)."

@@ -77,6 +77,7 @@ def test_the_summary_names_the_sparsest_matching_and_the_best_ticket(finished_re
     ]
 
 
+@pytest.mark.usefixtures("light_figures")
 def test_equal_results_give_equal_bytes_and_replace_the_old_report(small_run):
     contents = []
     for _ in range(2):
@@ -148,6 +149,7 @@ def test_what_a_run_lacks_is_named_on_the_page(small_run, damage, words):
     Tags(page)
 
 
+@pytest.mark.usefixtures("light_figures")
 def test_names_from_files_are_escaped_everywhere(small_run):
     def change(results):
         text = (
