@@ -26,6 +26,9 @@ pytestmark = pytest.mark.d2
 
 ROOT = Path(__file__).parents[2]
 SMALL = str(ROOT / "configs/mask_rcnn_imp.yaml")
+KEYPOINT = str(
+    ROOT / "configs/keypoint_rcnn_imp.yaml"
+)  # one class: suppression between classes cannot hide
 R18_MASK = str(ROOT / "configs/coco/mask_rcnn_R_18_FPN_imp.yaml")
 
 
@@ -212,8 +215,9 @@ def test_macs_count_every_level_and_region_and_the_density(report):
     assert macs["dense"] - macs["ticket"] == cells * 48 * 48 * 9 * 3 // 4
 
 
-def test_macs_are_those_of_the_most_regions_whatever_the_thresholds_keep(report):
-    arguments = ("--config-file", SMALL, "--prune-rate", "0.5", "--macs")
+@pytest.mark.parametrize("config", [SMALL, KEYPOINT])
+def test_macs_are_those_of_the_most_regions_whatever_the_thresholds_keep(report, config):
+    arguments = ("--config-file", config, "--prune-rate", "0.5", "--macs")
     loose = report(*arguments, "SEED", 2)
     strict = report(
         *arguments,
