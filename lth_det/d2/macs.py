@@ -30,6 +30,10 @@ def count_macs(cfg: Any, table: ParameterTable, mask: Mask) -> dict[str, Any]:
         mask: of the prunable ones.
     """
     model = build_model(_all_regions(cfg)).eval()
+    with torch.no_grad():
+        # All scores equal and all boxes at their anchors: finite and not empty, whatever an untrained network would say.
+        for parameter in model.parameters():
+            parameter.zero_()
     height, width = _image_size(cfg)
     image = torch.zeros(3, height, width)
     with _counting(model) as layers, torch.no_grad():

@@ -227,6 +227,16 @@ def test_macs_are_those_of_the_most_regions_whatever_the_thresholds_keep(report,
     assert strict["macs"]["dense"] == loose["macs"]["dense"]
 
 
+def test_macs_of_the_papers_mask_model_by_hand(report):
+    size = ("INPUT.MIN_SIZE_TEST", 160)
+    macs = report("--config-file", R18_MASK, "--prune-rate", "0.8", "--macs", *size)["macs"]
+    assert macs["image"] == [160, 213]
+    proposals, detections = 1000, 100
+    assert macs["groups"]["box_head"]["dense"] == proposals * (1024 * 12544 + 1024 * 1024)
+    convolutions, deconvolution = 4 * 256 * 256 * 9 * 14 * 14, 256 * 256 * 4 * 14 * 14
+    assert macs["groups"]["mask_head"]["dense"] == detections * (convolutions + deconvolution)
+
+
 def write_ticket(path, seed, *, with_table=True):
     table = configured_table(load_config(SMALL))
     generator = torch.Generator().manual_seed(seed)
