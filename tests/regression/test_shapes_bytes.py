@@ -11,12 +11,12 @@ from lth_det.data.shapes.splits import draw_image
 from lth_det.data.shapes.worker import pixel_digest
 
 PINNED = {
-    "train": "b15883ba5f5a02ed",
-    "val": "abde6d8031ee8112",
-    "keypoints_train": "c4a9b0ee1daaf814",
-    "keypoints_val": "dd3e6766c884f3f8",
-    "cls_train": "bb6fdc0226d2c96c",
-    "cls_val": "c89290f875d2c2dc",
+    "train": "7eb5b6aee211d512",
+    "val": "7c195853aca68107",
+    "keypoints_train": "723abb85d5165db0",
+    "keypoints_val": "051b0250cb5501e2",
+    "cls_train": "0feb26604ba7f0fe",
+    "cls_val": "110de61738aa592b",
 }
 
 

@@ -5,27 +5,27 @@ from __future__ import annotations
 CHECKSUMS: dict[int, dict[str, dict[str, str]]] = {
     1: {
         "train": {
-            "pixels_sha256": "7ea1a19b73bbe1e1fb88614240ae789b341463b9b158912e728fb0083626ac3e",
-            "annotations_sha256": "48c32a4965ed41c9ddcde997d603c28edcf8ba9b930b6db34c2e62b1c27d293b",
+            "pixels_sha256": "562b7b6f185711b5075d18babc33801ecb588d420d9b3af8a86849d83f9cdc95",
+            "annotations_sha256": "d9a6fac4e94ddaa80b9d11202aec033e75e36f2411fd177fd398ef4b6e56763d",
         },
         "val": {
-            "pixels_sha256": "0c40c202bede55d9fd880d0d59200a29d5eeca755c798fe1386e83272a5b5505",
-            "annotations_sha256": "1f09fea2d311a7c703959bf929c7e3377b2c935ee6d6fef2b75a02fcd9a89619",
+            "pixels_sha256": "11ca029e2f9cb6b0bcc978050fdb89b672b61fa2ff0370893b8cfc461daccef3",
+            "annotations_sha256": "da7a0c2432a83619da94fd6ad47a6c983d0cf887a69b3ffe7c6e9c378d778914",
         },
         "keypoints_train": {
-            "pixels_sha256": "1c91209859d1fbe9739ed46c66da8c53f1d07fd02de0eef5ec0b1a94cb76b82a",
-            "annotations_sha256": "6b8c5351404e6555090daa69e490812aa28d5cc6d995f368e8336dceb3280c03",
+            "pixels_sha256": "b0ef08f8f61a6544b7cee505983a07696e64cdad6021be1ca5e565c6bd9b3149",
+            "annotations_sha256": "fb046c1045ea9786bb0fbafbf743362911c6ecd1b3a1bc2b43736d310dedc04f",
         },
         "keypoints_val": {
-            "pixels_sha256": "757aea4ecf53c5a70b282fde22ca26d531af57d4e2f334987058c029ad3ab931",
-            "annotations_sha256": "d9d2fa130ab1ae2adf7f0a72ed0590e235c91979404643505b79d2ac1c03084d",
+            "pixels_sha256": "230106253ccbad5dc158fdcc19181e5b013367c2a56453ef8e5bac544859106d",
+            "annotations_sha256": "3889a01b6769423ea61d0b7f81077df184441279429cb6b2ff8712e6fd4442d4",
         },
         "cls_train": {
-            "pixels_sha256": "a1259ff7ce947dabe8f4442e2fe9d6b178bfeb97090279d9d839d3cb6308be68",
+            "pixels_sha256": "adf50127cc44a19d28502eae23f3acd319d4fd75278894a8134c941a1f5fb3c5",
             "annotations_sha256": "8c3b522572ec77d8a1786e475d77b1234619b97215ba2a680cee637886ee853d",
         },
         "cls_val": {
-            "pixels_sha256": "930300410feec3b8b6fcc8e5ebb0e695ddec0a41d8c936891eeae58b42c7c454",
+            "pixels_sha256": "7458451c43ceb8816ca170c0e5521cd4c9849d863d540c8f962fe64fef21bcd3",
             "annotations_sha256": "8f4d9b83a9cafe094c7831f749b5ef82bbd14d21543fe13c0a6b4a04297ecfc3",
         },
     },

@@ -63,6 +63,13 @@ class ShapesConfig:
         small_share: Fraction of the other objects that are small (below 32^2 px).
         crowd_share: Fraction of the scenes with one ``iscrowd`` region.
         min_visible: Smallest visible fraction of an object's full area.
+        max_overlap: Largest fraction of an object that may lie on objects of its own size.
+        max_turn: Largest rotation of an object in degrees, either way.
+        max_clutter: Largest number of unlabelled patches in a scene.
+        pattern_depth: Largest darkening by a pattern, a fraction of the object's brightness.
+        hue_spread: A category has a hue of its own, and its objects differ from it by at most this part of a full
+            turn: a cue besides the outline, as most real categories have. Neighbours overlap above 1 / (2 x number
+            of categories); 0.5 = any colour.
     """
 
     seed: int = 1
@@ -77,11 +84,16 @@ class ShapesConfig:
     num_categories: int = 7
     imbalance: float = 6.0
     min_objects: int = 3
-    max_objects: int = 8
+    max_objects: int = 7
     large_scenes: float = 0.75
     small_share: float = 0.47
     crowd_share: float = 0.04
-    min_visible: float = 0.4
+    min_visible: float = 0.6
+    max_overlap: float = 0.35
+    max_turn: float = 15.0
+    max_clutter: int = 1
+    pattern_depth: float = 0.3
+    hue_spread: float = 0.06
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -97,7 +109,14 @@ class ShapesConfig:
             self.cls_train_per_class,
             self.cls_val_per_class,
         )
-        shares = (self.large_scenes, self.small_share, self.crowd_share, self.min_visible)
+        shares = (
+            self.large_scenes,
+            self.small_share,
+            self.crowd_share,
+            self.min_visible,
+            self.max_overlap,
+            self.pattern_depth,
+        )
         checks = (
             (self.seed >= 0, "seed must not be negative"),
             (self.size >= 64, "size must be at least 64 pixels"),
@@ -112,6 +131,9 @@ class ShapesConfig:
                 1 <= self.min_objects <= self.max_objects <= 200,
                 "need 1 <= min <= max objects <= 200",
             ),
+            (0.0 <= self.max_turn <= 180.0, "max_turn must be in [0, 180] degrees"),
+            (0.0 <= self.hue_spread <= 0.5, "hue_spread must be in [0, 0.5]"),
+            (self.max_clutter >= 0, "max_clutter must not be negative"),
             (all(0.0 <= share <= 1.0 for share in shares), "shares must be in [0, 1]"),
         )
         for good, message in checks:

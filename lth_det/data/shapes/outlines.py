@@ -33,7 +33,7 @@ def _circle(_: Dice) -> list[Ring]:
 
 
 def _triangle(dice: Dice) -> list[Ring]:
-    apex = dice.uniform(-0.35, 0.35)
+    apex = dice.uniform(-0.2, 0.2)
     return [np.array([(apex, -1.0), (1.0, 0.9), (-1.0, 0.9)])]
 
 

@@ -15,7 +15,7 @@ Colour = tuple[int, int, int]
 MAX_LIGHT = 272
 """Largest brightness factor of ``pattern_light`` in 1/256."""
 
-_MIN_CONTRAST = 110  # sum of absolute differences over the three channels
+_MIN_CONTRAST = 150  # sum of absolute differences over the three channels
 
 
 def hsv(hue: float, saturation: float, value: float) -> Colour:
@@ -33,11 +33,19 @@ def contrast(first: Colour, second: Colour) -> int:
     return sum(abs(a - b) for a, b in zip(first, second, strict=True))
 
 
-def object_colour(dice: Dice, behind: Colour) -> Colour:
-    """Return a vivid random colour that stands out from the mean colour behind the object."""
+def object_colour(dice: Dice, behind: Colour, hue: float, spread: float) -> Colour:
+    """Return a vivid random colour that stands out from the mean colour behind the object.
+
+    Args:
+        dice: Random source.
+        behind: Mean colour of the ground.
+        hue: Middle of the hues that may occur, as a fraction of a full turn.
+        spread: Largest distance from it; 0.5 allows every hue.
+    """
     colour = behind
     for _ in range(8):
-        colour = hsv(dice.uniform(), dice.uniform(0.4, 0.9), dice.uniform(0.5, 0.98))
+        turn = hue + dice.uniform(-spread, spread)
+        colour = hsv(turn, dice.uniform(0.4, 0.9), dice.uniform(0.5, 0.98))
         if contrast(colour, behind) >= _MIN_CONTRAST:
             break
     return colour
@@ -88,21 +96,24 @@ def expose(dice: Dice, image: Image) -> Image:
     return np.asarray(cv2.LUT(image, table), np.uint8)
 
 
-def pattern_light(dice: Dice, pattern: str, height: int, width: int) -> NDArray[np.int32]:
-    """Return brightness factors in 1/256, 0 to ``MAX_LIGHT``, shape (height, width).
+def pattern_light(
+    dice: Dice, pattern: str, shape: tuple[int, int], max_depth: float
+) -> NDArray[np.int32]:
+    """Return brightness factors in 1/256, 0 to ``MAX_LIGHT``, of the given shape.
 
     Args:
         dice: Random source: period, phase, direction and depth of the pattern.
         pattern: One of ``PATTERNS``, or "" for a random one.
-        height: Rows, in pixels.
-        width: Columns, in pixels.
+        shape: (height, width) in pixels.
+        max_depth: Largest darkening, a fraction of the full brightness; the least is half of it.
     """
+    height, width = shape
     name = pattern or dice.pick(PATTERNS)
     ys = np.arange(height, dtype=np.int32)[:, None]
     xs = np.arange(width, dtype=np.int32)[None, :]
     period = dice.integer(max(4, min(height, width) // 6), max(6, min(height, width) // 3))
     phase, tilt = dice.integer(0, period), dice.pick((-1, 1))
-    depth = dice.integer(60, 110)
+    depth = int(dice.uniform(128, 256) * max_depth)
     if name == "striped":
         on = (xs + tilt * ys + phase) % period * 2 < period
     elif name == "banded":

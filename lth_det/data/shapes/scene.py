@@ -24,7 +24,7 @@ from lth_det.data.shapes.paint import (
 from lth_det.data.shapes.sprites import BLOB, Sprite, make_sprite
 
 # Ranges of the wanted visible area in px; COCO's limits are 32^2 = 1024 and 96^2 = 9216.
-SMALL_AREA, MEDIUM_AREA, LARGE_AREA = (140.0, 950.0), (1200.0, 7000.0), (13500.0, 19000.0)
+SMALL_AREA, MEDIUM_AREA, LARGE_AREA = (200.0, 950.0), (1200.0, 7000.0), (13500.0, 19000.0)
 _CROWD_AREA = (70.0, 150.0)
 _TRIES = 12
 _CUT_OFF_SHARE = 0.12  # objects that may be cut off by the border
@@ -80,7 +80,7 @@ class Composer:
         self._config = config
         self._size = size
         ground = background(dice, size)
-        strokes(dice, ground, dice.integer(1, 2 + size // 40))
+        strokes(dice, ground, dice.integer(0, 1 + size // 40))
         self._canvas = Canvas(ground)
         self._records: dict[int, tuple[int, NDArray[np.float64] | None, bool]] = {}
 
@@ -92,8 +92,14 @@ class Composer:
             centre: XY in scene pixels near which to place it; None: anywhere.
         """
         shape = wish.category.shape if wish.category else BLOB
-        sprite = make_sprite(self._dice, shape, area=wish.area, limit=0.95 * self._size)
-        max_overlap = self._dice.pick((0.05, 0.05, 0.5))
+        sprite = make_sprite(
+            self._dice,
+            shape,
+            area=wish.area,
+            limit=0.95 * self._size,
+            max_turn=self._config.max_turn,
+        )
+        max_overlap = self._dice.pick((0.03, 0.03, self._config.max_overlap))
         for _ in range(_TRIES):
             x, y = self._corner(sprite, centre)
             window = self._canvas.window(sprite, x, y)
@@ -111,7 +117,11 @@ class Composer:
         identity = self._canvas.new_id()
         for _ in range(dice.integer(9, 16)):
             sprite = make_sprite(
-                dice, category.shape, area=dice.log_uniform(*_CROWD_AREA), limit=24
+                dice,
+                category.shape,
+                area=dice.log_uniform(*_CROWD_AREA),
+                limit=24,
+                max_turn=self._config.max_turn,
             )
             angle, reach = dice.uniform(0, 2 * math.pi), radius * math.sqrt(dice.uniform())
             x = int(middle[0] + reach * math.cos(angle)) - sprite.mask.shape[1] // 2
@@ -125,7 +135,7 @@ class Composer:
     def finish(self) -> Scene:
         """Return the scene under its light, with the visible mask of every object."""
         picture = grain(
-            self._dice, expose(self._dice, self._canvas.picture()), self._dice.integer(2, 9)
+            self._dice, expose(self._dice, self._canvas.picture()), self._dice.integer(2, 8)
         )
         objects = []
         for identity, (index, points, crowd) in self._records.items():
@@ -171,12 +181,13 @@ class Composer:
             grey = hsv(dice.uniform(), dice.uniform(0.05, 0.3), dice.uniform(0.3, 0.9))
             colours, pattern = [grey], "plain"
         else:
-            colours = [object_colour(dice, behind) for _ in range(2)]
+            hue, spread = wish.index / self._config.num_categories, self._config.hue_spread
+            colours = [object_colour(dice, behind, hue, spread) for _ in range(2)]
             colours.append(
                 hsv(dice.uniform(0.03, 0.1), dice.uniform(0.3, 0.6), dice.uniform(0.55, 0.95))
             )
             pattern = wish.category.pattern
-        light = pattern_light(dice, pattern, *sprite.tones.shape)
+        light = pattern_light(dice, pattern, sprite.tones.shape, self._config.pattern_depth)
         canvas.draw(sprite, window, identity, colours=colours, light=light)
         if wish.category is not None:
             points = sprite.keypoints + np.array(corner) if len(sprite.keypoints) else None
@@ -204,7 +215,10 @@ def draw_scene(dice: Dice, config: ShapesConfig) -> Scene:
         index = dice.weighted(others)
         area = SMALL_AREA if dice.chance(config.small_share) else MEDIUM_AREA
         wishes.append(Wish(categories[index], index, dice.log_uniform(*area)))
-    wishes += [Wish(None, -1, dice.log_uniform(150, 1500)) for _ in range(dice.integer(0, 3))]
+    wishes += [
+        Wish(None, -1, dice.log_uniform(150, 1000))
+        for _ in range(dice.integer(0, config.max_clutter + 1))
+    ]
     wishes.sort(key=lambda wish: -wish.area)
     crowd = dice.weighted(weights) if dice.chance(config.crowd_share) else None
     cluster = _cluster(dice, config.size)

@@ -51,7 +51,7 @@ def shape_parts(dice: Dice, shape: str) -> tuple[list[Part], NDArray[np.float64]
     return [Part(tuple(rings), 0)], np.zeros((0, 2))
 
 
-def make_sprite(dice: Dice, shape: str, *, area: float, limit: float) -> Sprite:
+def make_sprite(dice: Dice, shape: str, *, area: float, limit: float, max_turn: float) -> Sprite:
     """Return a randomly turned and stretched shape.
 
     Args:
@@ -59,12 +59,11 @@ def make_sprite(dice: Dice, shape: str, *, area: float, limit: float) -> Sprite:
         shape: A shape name, or ``BLOB``.
         area: Wanted area in scene pixels.
         limit: Largest width and height in scene pixels; it wins over ``area``.
+        max_turn: Largest rotation in degrees, either way.
     """
     parts, keypoints = shape_parts(dice, shape)
-    angle = math.radians(
-        dice.uniform(-25.0, 25.0) if shape != FIGURE else dice.uniform(-15.0, 15.0)
-    )
-    stretch = dice.uniform(0.88, 1.14)
+    angle = math.radians(dice.uniform(-max_turn, max_turn))
+    stretch = dice.uniform(0.9, 1.1)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     matrix = np.diag([stretch, 1 / stretch]) @ turn
     parts = [Part(tuple(ring @ matrix for ring in part.rings), part.tone) for part in parts]

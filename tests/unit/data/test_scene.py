@@ -22,7 +22,7 @@ def scenes():
 
 
 def square_sprite(area):
-    return make_sprite(Dice(1), "square", area=area, limit=100)
+    return make_sprite(Dice(1), "square", area=area, limit=100, max_turn=20)
 
 
 def test_masks_are_disjoint_and_not_tiny(scenes):
@@ -99,16 +99,16 @@ def test_left_is_at_the_right_of_the_picture():
 
 
 def test_keypoints_lie_on_a_lone_figure():
-    sprite = make_sprite(Dice(4), "figure", area=3000, limit=150)
+    sprite = make_sprite(Dice(4), "figure", area=3000, limit=150, max_turn=20)
     for x, y in np.floor(sprite.keypoints).astype(int).tolist():
         assert sprite.mask[y, x]
 
 
 @pytest.mark.parametrize("shape", ALL_SHAPES)
 def test_sprites_have_the_wanted_area(shape):
-    sprite = make_sprite(Dice(2), shape, area=2000, limit=200)
+    sprite = make_sprite(Dice(2), shape, area=2000, limit=200, max_turn=20)
     assert sprite.area == pytest.approx(2000, rel=0.06)
-    small = make_sprite(Dice(2), shape, area=2000, limit=20)
+    small = make_sprite(Dice(2), shape, area=2000, limit=20, max_turn=20)
     assert max(small.mask.shape) <= 22
 
 
