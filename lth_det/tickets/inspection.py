@@ -39,7 +39,7 @@ def size_estimate(table: ParameterTable, mask: Mask) -> dict[str, int]:
     """Return bytes of the parameters (float32; buffers and file headers left out) in three forms.
 
     ``dense``: all values. ``packed_mask``: one bit for each masked weight, the kept values, and all values without a
-    mask; what ``export_ticket`` writes. ``index_and_value``: a 32-bit index with each kept weight, as the
+    mask. ``index_and_value``: a 32-bit index with each kept weight, as the
     predecessor's estimate.
     """
     unmasked = table.total_parameters - mask.numel
