@@ -72,16 +72,22 @@ def select_packed(stream: KeyStream, keep_count: int, what: str = "scope") -> di
     threshold = _threshold(stream, keep_count, available)
     packed: dict[str, PackedBits] = {}
     ties_left = threshold.ties_kept
+    kept = 0
     for name in stream.names:
         bits = np.empty((stream.size(name) + 7) // 8, np.uint8)
         start = 0
         for keys, alive in stream.pieces(name):
             keep, ties_left = _keep(keys, alive, threshold.key, ties_left)
+            kept += int(np.count_nonzero(keep))
             part = np.packbits(keep)
             bits[start : start + part.size] = part
             start += part.size
         bits.flags.writeable = False
         packed[name] = bits
+    if kept != keep_count:
+        raise ScopeError(
+            f"The scores of the {what} change from one reading to the next; a criterion must not do that."
+        )
     return packed
 
 

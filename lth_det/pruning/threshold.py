@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from lth_det.errors import ScopeError
+
 KeyArray = npt.NDArray[np.int32]
 Offsets = npt.NDArray[np.uint32]
 
@@ -23,6 +25,9 @@ _BIN_BITS = 16
 _GATHER_LIMIT = 1 << 18
 _SAMPLE_FROM = 1 << 20
 _SAMPLE_MARGIN = 5.0
+_MAX_PASSES = (
+    8  # 4 are enough: one if the sample misled, one for each half of the 32 bits, one more
+)
 
 
 class Keys(Protocol):
@@ -70,12 +75,13 @@ def kth_largest(stream: Keys, k: int) -> Threshold:
 
     Raises:
         ValueError: ``k`` is not in 1 to the number of keys.
+        ScopeError: the stream is another one each time it is read.
     """
     count = stream.count
     if not 1 <= k <= count:
         raise ValueError(f"k must be in 1 to {count}, not {k}.")
     low, high = _bracket(stream, k, count)
-    while True:
+    for _ in range(_MAX_PASSES):
         scan = _scan(stream, low, high)
         rank = k - scan.above  # 1 is the largest key inside the range
         if rank < 1:
@@ -90,6 +96,9 @@ def kth_largest(stream: Keys, k: int) -> Threshold:
             high = min(high, low + (1 << scan.shift) - 1)
             if scan.shift == 0:
                 return Threshold(key=low, ties_kept=rest)
+    raise ScopeError(
+        "The scores change from one reading to the next; a criterion must not do that."
+    )
 
 
 def _bracket(stream: Keys, k: int, count: int) -> tuple[int, int]:

@@ -211,6 +211,23 @@ def test_scores_that_do_not_fit_are_refused():
         run(weights(), 0.5, criterion=Whole())
 
 
+@pytest.mark.parametrize("size", [100, 1_200_000])
+def test_a_criterion_that_changes_its_mind_is_refused(size):
+    generator = torch.Generator().manual_seed(0)
+
+    class Fickle:
+        name = "fickle"
+
+        def scores(self, weights):
+            raise NotImplementedError
+
+        def score_elements(self, name, values, start, step):
+            return torch.rand(values.shape, generator=generator)
+
+    with pytest.raises(ScopeError, match=r"scores .*change from one reading to the next"):
+        run({"g.w": torch.zeros(size)}, 0.5, criterion=Fickle(), groups={"g.w": "g"})
+
+
 def test_an_allocation_that_forgets_or_repeats_a_parameter_is_refused():
     class Careless:
         name = "careless"

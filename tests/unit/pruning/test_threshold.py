@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from lth_det.errors import ScopeError
 from lth_det.pruning import threshold as module
 from lth_det.pruning.threshold import kth_largest
 
@@ -82,6 +83,17 @@ def test_without_a_sample_three_passes_are_enough(monkeypatch):
     stream = Stream(np.random.default_rng(2).integers(0, 2**31, 400_000), piece=65536)
     check(stream, 80_000)
     assert stream.passes <= 3
+
+
+def test_a_stream_that_is_never_the_same_ends_in_an_error(small_limits):
+    class Fickle(Stream):
+        def read(self):
+            self.passes += 1
+            # Above every range, then below it, and so on.
+            yield np.full(100, 2**30 if self.passes % 2 else -(2**30), np.int32)
+
+    with pytest.raises(ScopeError, match="change from one reading to the next"):
+        kth_largest(Fickle(np.zeros(100), [0] * 100), 50)
 
 
 @pytest.mark.parametrize("k", [0, 6, -1])
