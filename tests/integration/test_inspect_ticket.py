@@ -140,7 +140,7 @@ def test_layer_scope_gives_each_group_the_same_rate(report):
 
 
 def test_weights_of_a_file_decide_the_split(report, tmp_path):
-    torch.save({"model": small_weights(bottom_up=1e-6)}, tmp_path / "model.pth")
+    torch.save({"model": small_weights(bottom_up=0.0)}, tmp_path / "model.pth")
     result = report(
         "--config-file", SMALL, "--prune-rate", "0.3", "MODEL.WEIGHTS", tmp_path / "model.pth"
     )
