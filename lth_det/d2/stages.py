@@ -65,8 +65,13 @@ class DetectorStages:
             if comm.is_main_process()
             else (),
         )
+        # Asked and cleared before the trainer opens its log files.
+        resumed = self._resume and (stage.folder / "last_checkpoint").exists()
+        if not resumed and comm.is_main_process():
+            _forget_old_files(stage.folder)
+        comm.synchronize()
         trainer = LotteryTrainer(cfg, options)
-        self._load(trainer, stage)
+        self._load(trainer, stage, resumed=resumed)
         start = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - start
@@ -79,10 +84,7 @@ class DetectorStages:
             train_seconds=round(seconds, 3),
         )
 
-    def _load(self, trainer: LotteryTrainer, stage: Stage) -> None:
-        resumed = self._resume and trainer.checkpointer.has_checkpoint()
-        if not resumed:
-            _forget_old_files(Path(trainer.cfg.OUTPUT_DIR))
+    def _load(self, trainer: LotteryTrainer, stage: Stage, *, resumed: bool) -> None:
         trainer.resume_or_load(resume=resumed)
         if stage.ticket is not None and not resumed:
             load_ticket_into(trainer.model, stage.ticket)

@@ -39,11 +39,12 @@ def train_net(*arguments, config="quick/faster_rcnn_imp.yaml", env=None):
 
 
 def sentence(process):
-    """Return the one line on standard error; logging goes to standard output."""
+    """Return the sentence on standard error; torch may log a line of its own before it."""
     assert process.returncode == 2, process.stderr[-3000:]
-    lines = [line for line in process.stderr.splitlines() if line]
+    assert "Traceback" not in process.stderr
+    lines = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, process.stderr
-    assert lines[0].startswith("error: ")
+    assert process.stderr.splitlines()[-1] == lines[0]
     return lines[0]
 
 
