@@ -112,7 +112,7 @@ def test_eval_only_gives_the_metrics_of_the_round(finished, tmp_path):
     folder, _ = finished
     weights = folder / "round_02/model_final.pth"
     process = train_net(
-        *FAST, "--eval-only", "MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path / "e"
+        "--eval-only", *FAST, "MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path / "e"
     )
     assert process.returncode == 0, process.stderr[-2000:]
     stored = json.loads((folder / "results.json").read_text())["rounds"][2]["metrics"]["bbox/AP"]
