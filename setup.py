@@ -27,7 +27,14 @@ setup(
     extras_require={
         "classify": ["torchvision"],
         "dev": [
-            "pytest", "pytest-xdist", "pytest-randomly", "pytest-cov", "hypothesis", "ruff", "mypy", "import-linter",
+            "pytest",
+            "pytest-xdist",
+            "pytest-randomly",
+            "pytest-cov",
+            "hypothesis",
+            "ruff",
+            "mypy",
+            "import-linter",
         ],
     },
     entry_points={
