@@ -67,10 +67,11 @@ class NumpyBackend:
         recall = np.full((len(request.limits), segments, groups), np.nan)
         curves = np.full((len(request.curve_groups), segments, points), np.nan)
         rank = cells.rank[cells.order]
+        changes = _changes(cells, verdicts, bits)
         for group in range(groups):
             objects = np.tile(request.objects[:, group], thresholds)
             some = objects > 0
-            events = _group_events(cells, verdicts, bits, group)
+            events = _group_events(cells, changes, group)
             found = events.true / objects[events.segment]
             precision = events.true / (events.false + events.true + _TINY)
             area, curve = area_under(events.segment, found, precision, segments)
@@ -129,19 +130,51 @@ def _bit(words: Bits, group: int) -> BoolArray:
     return bit
 
 
-def _group_events(cells: Cells, verdicts: Verdicts, bits: GroupBits, group: int) -> _Events:
-    order = cells.order
+@dataclass(frozen=True)
+class _Changes:
+    """Detections whose state differs from "unmatched" in any group and threshold, by threshold and class order.
+
+    ``place`` (E,) position in the class order, ``segment`` (E,) threshold * K + class; ``hit``, ``live`` and
+    ``unmatched`` (E,) words of the groups in which it is a hit, counts at all, and would count when unmatched;
+    ``changed`` (E,) the groups it is here for. ``base`` (M,) are the ``unmatched`` words of all detections.
+    """
+
+    place: IntArray
+    segment: IntArray
+    hit: Bits
+    live: Bits
+    unmatched: Bits
+    changed: Bits
+    base: Bits
+
+
+def _changes(cells: Cells, verdicts: Verdicts, bits: GroupBits) -> _Changes:
+    base = bits.unmatched[cells.order]
+    hit = verdicts.hit[:, cells.order]
+    live = ~verdicts.ignored[:, cells.order] & bits.mask
+    changed = hit | (live ^ base)
+    threshold, place = np.nonzero(changed)
     classes = cells.class_offset.size - 1
-    hit, live = _bit(verdicts.hit[:, order], group), ~_bit(verdicts.ignored[:, order], group)
-    unmatched = _bit(bits.unmatched[order], group)
-    threshold, place = np.nonzero(hit | (live != unmatched))
-    is_hit = hit[threshold, place]
-    category = cells.category[order][place]
-    segment = threshold * classes + category
-    change = live[threshold, place].astype(np.int64) - unmatched[place]
+    return _Changes(
+        place=place,
+        segment=threshold * classes + cells.category[cells.order][place],
+        hit=hit[threshold, place],
+        live=live[threshold, place],
+        unmatched=base[place],
+        changed=changed[threshold, place],
+        base=base,
+    )
+
+
+def _group_events(cells: Cells, changes: _Changes, group: int) -> _Events:
+    mine = np.flatnonzero(_bit(changes.changed, group))
+    place, segment = changes.place[mine], changes.segment[mine]
+    is_hit = _bit(changes.hit[mine], group)
+    change = _bit(changes.live[mine], group).astype(np.int64) - _bit(changes.unmatched[mine], group)
     start = np.searchsorted(segment, segment, side="left")
-    counted = np.append(0, np.cumsum(unmatched))
-    running = counted[place + 1] - counted[cells.class_offset[category]]
+    counted = np.append(0, np.cumsum(_bit(changes.base, group)))
+    classes = cells.class_offset.size - 1
+    running = counted[place + 1] - counted[cells.class_offset[segment % classes]]
     alive = running + _within(change, start)
     true = _within(is_hit.astype(np.int64), start)
     return _Events(
