@@ -61,6 +61,7 @@ class LotteryTrainer(DefaultTrainer):
 
     start_iter: int
     iter: int
+    checkpointer: Any
 
     def __init__(self, cfg: Any, options: RoundOptions | None = None) -> None:
         self._options = options
