@@ -43,7 +43,7 @@ def verdicts(analysis: Analysis) -> Drawing | None:
         for axes, iou_type in zip(panels, analysis.iou_types, strict=True):
             _verdict_panel(axes, analysis, names, iou_type)
         panels[0].set_yticks(range(len(names)), [analysis.title(name) for name in names])
-        panels[0].invert_yaxis()
+        panels[0].set_ylim(len(names) - 0.4, -0.6)
         _verdict_legend(figure)
 
     width = max(7.2, 4.2 * len(analysis.iou_types))
@@ -102,25 +102,27 @@ def model_axis(axes: Axes, analysis: Analysis) -> None:
     if analysis.has_sparsity:
         sparsity_axis(axes, max(analysis.sparsity(name) for name in analysis.models))
     else:
-        axes.set_xticks(range(len(analysis.models)), analysis.models, rotation=30, ha="right")
+        axes.set_xticks(range(len(analysis.models)), analysis.models, rotation=25, ha="right")
+        axes.set_xlim(-0.6, len(analysis.models) - 0.4)
 
 
-def line_with_band(
+def draw_series(
     axes: Axes,
     places: Sequence[float],
-    values: Sequence[float],
-    bands: Sequence[Interval],
+    points_drawn: Sequence[tuple[float, Interval]],
     *,
     style: SeriesStyle,
     label: str,
+    joined: bool,
 ) -> None:
-    """Draw a line with markers, and its intervals as a band with whiskers."""
-    low, high = [band[0] for band in bands], [band[1] for band in bands]
-    axes.plot(
-        places, values, color=style.colour, marker=style.marker, linestyle=style.line, label=label
-    )
-    axes.fill_between(places, low, high, color=style.colour, alpha=0.14, linewidth=0)
-    axes.vlines(places, low, high, color=style.colour, linewidth=0.8, alpha=0.8)
+    """Draw (value, interval) points with whiskers; ``joined`` by a line and a band where the places have an order."""
+    values = [value for value, _ in points_drawn]
+    low, high = ([band[end] for _, band in points_drawn] for end in (0, 1))
+    line = style.line if joined else "none"
+    axes.plot(places, values, color=style.colour, marker=style.marker, linestyle=line, label=label)
+    if joined:
+        axes.fill_between(places, low, high, color=style.colour, alpha=0.14, linewidth=0)
+    axes.vlines(places, low, high, color=style.colour, linewidth=0.8 if joined else 1.6, alpha=0.8)
 
 
 def _verdict_panel(axes: Axes, analysis: Analysis, names: Sequence[str], iou_type: str) -> None:
@@ -169,10 +171,14 @@ def _overall_panel(axes: Axes, analysis: Analysis, iou_type: str) -> None:
         axes.axhspan(low, high, color=MUTED, alpha=0.13, linewidth=0)
     names = analysis.compared or analysis.models
     found = [_overall_value(analysis.scores(name, iou_type)) for name in names]
-    places = place_models(analysis, names)
-    values, bands = [value for value, _ in found], [band for _, band in found]
-    label = "tickets" if analysis.has_sparsity else "models"
-    line_with_band(axes, places, values, bands, style=SERIES[0], label=label)
+    draw_series(
+        axes,
+        place_models(analysis, names),
+        found,
+        style=SERIES[0],
+        label="tickets" if analysis.has_sparsity else "models",
+        joined=analysis.has_sparsity,
+    )
     for kind in sorted({analysis.control(name) for name in analysis.controls}):
         controls = [name for name in analysis.controls if analysis.control(name) == kind]
         _control_points(axes, analysis, controls, iou_type)
@@ -203,21 +209,33 @@ def _change_panel(axes: Axes, analysis: Analysis, axis: Axis, iou_type: str) -> 
     models = analysis.compared
     axes.set_title(f"{task_name(iou_type)} AP by {axis.title}")
     axes.axhline(0, color=INK, linestyle=(0, (4, 3)), linewidth=1.2)
-    start = place_models(analysis, [str(analysis.reference)])
-    for name, style in zip(axis.main_bins, SERIES, strict=False):
-        deltas = [part(analysis.comparison(model, iou_type), axis.key, name) for model in models]
-        bands = [interval(delta.get("interval")) for delta in deltas]
-        line_with_band(
+    joined = analysis.has_sparsity
+    # A curve starts at the reference; loose points of one model stand side by side.
+    names = [str(analysis.reference), *models] if joined else list(models)
+    step = 0.0 if joined else 0.6 / len(axis.main_bins)
+    for index, (name, style) in enumerate(zip(axis.main_bins, SERIES, strict=False)):
+        shift = (index - (len(axis.main_bins) - 1) / 2) * step
+        draw_series(
             axes,
-            [*start, *place_models(analysis, models)],
-            [0.0, *(points(number(delta.get("delta"))) for delta in deltas)],
-            [(0.0, 0.0), *((points(low), points(high)) for low, high in bands)],
+            [place + shift for place in place_models(analysis, names)],
+            [_change(analysis, model, iou_type, axis=axis, name=name) for model in names],
             style=style,
             label=_bin_label(analysis, axis, name, iou_type),
+            joined=joined,
         )
     axes.legend(loc="lower left")
     axes.margins(y=0.08)
     model_axis(axes, analysis)
+
+
+def _change(
+    analysis: Analysis, model: str, iou_type: str, *, axis: Axis, name: str
+) -> tuple[float, Interval]:
+    if model == analysis.reference:
+        return 0.0, (0.0, 0.0)
+    delta = part(analysis.comparison(model, iou_type), axis.key, name)
+    low, high = interval(delta.get("interval"))
+    return points(number(delta.get("delta"))), (points(low), points(high))
 
 
 def _bin_label(analysis: Analysis, axis: Axis, name: str, iou_type: str) -> str:

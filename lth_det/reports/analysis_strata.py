@@ -57,9 +57,7 @@ def heatmap(analysis: Analysis, iou_type: str, cross: Axis) -> Drawing | None:
     """
     if len(cross.parts) != 2:
         return None
-    full = [name for name in cross.bins if analysis.objects(iou_type, cross, name) > 0]
-    rows = list(dict.fromkeys(name.split("/")[0] for name in full))
-    columns = list(dict.fromkeys(name.split("/")[-1] for name in full))
+    rows, columns = (_filled(analysis, iou_type, cross, place) for place in (0, 1))
     if min(len(rows), len(columns)) < 2:
         return None
     base = analysis.reference or analysis.models[0]
@@ -84,6 +82,18 @@ def heatmap(analysis: Analysis, iou_type: str, cross: Axis) -> Drawing | None:
 
     width = max(7.2, 1.2 + (1 + len(models)) * 0.95 * max(len(columns), 3))
     return render(f"{iou_type}_{cross.name}", draw, width=width, height=1.2 + 0.7 * len(rows))
+
+
+def _filled(analysis: Analysis, iou_type: str, cross: Axis, place: int) -> list[str]:
+    """Return, in their order, the bins of one part of a cross that have objects."""
+    full = {
+        name.split("/")[place] for name in cross.bins if analysis.objects(iou_type, cross, name) > 0
+    }
+    return [
+        name
+        for name in dict.fromkeys(bin_name.split("/")[place] for bin_name in cross.bins)
+        if name in full
+    ]
 
 
 def fine_sizes(analysis: Analysis, iou_type: str, axis: Axis) -> Drawing | None:

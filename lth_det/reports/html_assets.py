@@ -33,7 +33,7 @@ _RULES: Final = """
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; scroll-padding-top: 3.5rem; }
 body { margin: 0; font: 15px/1.55 var(--font); color: var(--ink); background: #f7f8fa; }
-.inner, main, footer { max-width: 1180px; margin: 0 auto; padding: 0 1.5rem; }
+.inner, main, footer { max-width: 1280px; margin: 0 auto; padding: 0 1.5rem; }
 header { background: #14283c; color: #fff; padding: 1.6rem 0 1.3rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0; letter-spacing: -0.01em; overflow-wrap: anywhere; }
 .subtitle { margin: .35rem 0 0; color: #c9d6e2; overflow-wrap: anywhere; }

@@ -93,6 +93,17 @@ def test_heatmaps_name_value_objects_and_classes_and_hatch_thin_cells(read, quic
     assert hatched == [(columns.index(thin_column), rows.index(thin_row))]
 
 
+def test_heatmaps_leave_out_empty_rows_and_keep_the_order_of_bins(read, quick_figures):
+    cross = read.axes("bbox")["size_x_frequency"]
+    for name, cell in read.scores("dense", "bbox")["size_x_frequency"].items():
+        cell["objects"] = 0 if name.startswith("medium/") or name == "small/common" else 5
+    drawing = analysis_strata.heatmap(read, "bbox", cross)
+    panel = quick_figures[drawing.name].axes[0]
+    labels = panel.get_yticklabels(), panel.get_xticklabels()
+    rows, columns = ([label.get_text() for label in texts] for texts in labels)
+    assert (rows, columns) == (["small", "large"], ["rare", "common", "frequent"])
+
+
 def test_heatmaps_centre_their_colours_on_no_change(read, quick_figures):
     drawing = analysis_strata.heatmap(read, "bbox", read.axes("bbox")["size_x_frequency"])
     for panel in quick_figures[drawing.name].axes[1:]:
@@ -112,6 +123,15 @@ def test_curves_hold_the_changes_and_their_intervals(read, quick_figures):
     band = panel.collections[0].get_paths()[0].vertices
     assert band[:, 1].min() <= 100 * low + 1e-9
     assert any(np.isclose(band[:, 1], 100 * high))
+
+
+def test_models_without_sparsity_are_not_joined_by_lines(read, quick_figures):
+    for entry in read.raw["inputs"]["models"].values():
+        entry["sparsity"] = None
+    analysis_curves.changes(read, "bbox", [read.axes("bbox")["size"]], name="x")
+    panel = quick_figures["x"].axes[0]
+    assert {line.get_linestyle() for line in panel.lines[1:]} == {"None"}
+    assert [label.get_text() for label in panel.get_xticklabels()] == list(read.models)
 
 
 def test_the_overall_curve_leaves_out_controls_and_the_reference(read, quick_figures):
