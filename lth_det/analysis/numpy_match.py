@@ -63,6 +63,8 @@ def _all_matches(
     start = np.flatnonzero(np.diff(detection, prepend=-1))
     best = np.maximum.reduceat(overlap, start)
     hot = start[best >= min(thresholds[0], 1 - 1e-10)]  # storage place of each hot detection's row
+    if hot.size == 0:
+        return []
     hot_detection = detection[hot]
     hot_cell = np.searchsorted(cells.detection_offset, hot_detection, side="right") - 1
     live, first, count = np.unique(hot_cell, return_index=True, return_counts=True)
