@@ -98,7 +98,7 @@ def _verdict(job: Job) -> Html:
         table = analysis_tables.verdict_table(analysis, iou_type)
         emphasised = (0,) if analysis.reference else ()
         caption = analysis_tables.table_title(iou_type)
-        parts.append(html.table(table, emphasised=emphasised, caption=caption))
+        parts.append(html.table(table, emphasised=emphasised, caption=caption, compact=True))
         parts.append(html.definitions(_sentences(analysis, iou_type)))
     drawing = analysis_curves.verdicts(analysis)
     if drawing is None:

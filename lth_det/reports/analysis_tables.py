@@ -54,7 +54,7 @@ def verdict_table(analysis: Analysis, iou_type: str) -> Table:
         *(Column(name, name, ".1f") for name in ("AP", "AP50", "AP75")),
         Column("change", "change", "+.2f"),
         Column("interval", percent),
-        Column("p_better", "P(change > 0)", ".3f"),
+        Column("p_better", "P(> 0)", ".3f"),
         Column("verdict", "verdict"),
         *(Column(f"{axis.name}:{name}", f"{axis.name}: {name}", ".1f") for axis, name in strata),
     ]

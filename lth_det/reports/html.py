@@ -75,22 +75,26 @@ def details(summary: str, body: Html, *, unfolded: bool = False) -> Html:
     return Html(f"<details{state}><summary>{escape(summary)}</summary>{body}</details>")
 
 
-def table(data: Table, *, emphasised: Sequence[int] = (), caption: str = "") -> Html:
+def table(
+    data: Table, *, emphasised: Sequence[int] = (), caption: str = "", compact: bool = False
+) -> Html:
     """Return ``data`` as a table that sorts by a click on a heading.
 
     Args:
         data: the table.
         emphasised: indices of rows set off by a tint (the dense row, for example).
         caption: plain text above the table.
+        compact: less room around the cells, for tables of many columns.
     """
     heads = "".join(_head(column) for column in data.columns)
     body = "".join(
         f"<tr{_row_class(index in emphasised)}>{_cells(row, data.columns)}</tr>"
         for index, row in enumerate(data.rows)
     )
+    css = "sortable compact" if compact else "sortable"
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     return Html(
-        f'<div class="table-wrap"><table class="sortable">{title}'
+        f'<div class="table-wrap"><table class="{css}">{title}'
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

@@ -72,6 +72,7 @@ td { border-bottom: 1px solid var(--line); padding: .36rem .6rem; white-space: n
 td.number { text-align: right; }
 td.up { color: #00694c; } td.down { color: #a34300; } td.missing { color: var(--muted); }
 tbody tr:hover td { background: var(--tint); }
+.compact td { padding: .36rem .36rem; font-size: .86rem; } .compact th button { padding: .4rem .36rem; font-size: .8rem; }
 tr.emphasised td { background: #eaf2f8; font-weight: 600; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem; margin: .4rem 0; }
 dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }

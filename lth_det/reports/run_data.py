@@ -15,6 +15,12 @@ from typing import Any
 
 from lth_det.errors import RunError
 
+GROUP_ORDER = (
+    *("stem", "backbone", "fpn", "rpn", "box_head", "mask_head", "keypoint_head", "res5"),
+    *("predictors", "other"),
+)
+WORTH_COMPARING = 10.0
+"""AP of the dense model (0-100) below which "as good as dense" says nothing."""
 TASK_TITLES = {"bbox": "Box", "segm": "Mask", "keypoints": "Keypoint"}
 
 
@@ -142,11 +148,12 @@ def read_run(folder: Path) -> RunResults:
 def sparsest_matching(results: RunResults, task: str, *, tolerance: float) -> RoundResult | None:
     """Return the sparsest ticket whose AP is at most ``tolerance`` points (0-100 scale) below dense.
 
-    ``None`` when there is no dense AP or no such ticket.
+    ``None`` when there is no such ticket, or no dense AP of at least ``WORTH_COMPARING``.
     """
-    if results.dense is None:
+    dense = math.nan if results.dense is None else results.dense.metric(f"{task}/AP")
+    if not dense >= WORTH_COMPARING:
         return None
-    floor = results.dense.metric(f"{task}/AP") - tolerance
+    floor = dense - tolerance
     good = [ticket for ticket in results.tickets if ticket.metric(f"{task}/AP") >= floor]
     return max(good, key=lambda ticket: ticket.sparsity, default=None)
 
@@ -197,9 +204,7 @@ def _round(path: Path, item: Any, *, control: str) -> RoundResult:
             prune_rate=float(item["prune_rate"]),
             sparsity=float(item["sparsity"]),
             metrics={str(name): _number(value) for name, value in item["metrics"].items()},
-            groups={
-                str(name): _mapping(value) for name, value in _mapping(item.get("groups")).items()
-            },
+            groups=_groups(item.get("groups")),
             layers=tuple(_layer(layer) for layer in item.get("layers") or ()),
             predictions=path.parent / predictions if predictions else None,
             ticket=str(item.get("ticket") or ""),
@@ -210,6 +215,14 @@ def _round(path: Path, item: Any, *, control: str) -> RoundResult:
         raise RunError(
             f"{path} has a damaged round ({reason}); run the training command again to rewrite it."
         ) from error
+
+
+def _groups(value: Any) -> dict[str, Mapping[str, Any]]:
+    """Return the module groups in the order of the network (JSON files hold them by name)."""
+    rank = {name: place for place, name in enumerate(GROUP_ORDER)}
+    found = {str(name): _mapping(counts) for name, counts in _mapping(value).items()}
+    names = sorted(found, key=lambda name: (rank.get(name, len(rank)), name))
+    return {name: found[name] for name in names}
 
 
 def _layer(item: Mapping[str, Any]) -> LayerResult:

@@ -6,7 +6,13 @@ import math
 
 from lth_det.reports import html
 from lth_det.reports.html import Html
-from lth_det.reports.run_data import RoundResult, RunResults, sparsest_matching, task_title
+from lth_det.reports.run_data import (
+    WORTH_COMPARING,
+    RoundResult,
+    RunResults,
+    sparsest_matching,
+    task_title,
+)
 
 TOLERANCE = 1.0
 """AP points (0-100) that a ticket may be below dense and still count as matching it, in the summary."""
@@ -19,6 +25,8 @@ def summary(results: RunResults) -> Html:
         items = _cards(results, task)
         if items:
             parts.append(html.cards(items))
+    if results.facts.get("complete") is False:
+        parts.append(html.note("The run is not finished; this page shows its finished rounds."))
     if results.dense is None:
         parts.append(
             html.note("The run has no dense round yet, so nothing can be compared with it.")
@@ -48,6 +56,9 @@ def _cards(results: RunResults, task: str) -> list[tuple[str, str, str]]:
     matching = sparsest_matching(results, task, tolerance=TOLERANCE)
     if matching is not None:
         items.append(_ticket_card("Sparsest matching ticket", matching, name, dense=dense))
+    elif results.tickets and dense < WORTH_COMPARING:
+        words = f"dense has less than {WORTH_COMPARING:g} {title.lower()} AP"
+        items.append(("Sparsest matching ticket", "n/a", words))
     elif results.tickets and not math.isnan(dense):
         items.append(
             (

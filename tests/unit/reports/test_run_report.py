@@ -77,6 +77,34 @@ def test_the_summary_names_the_sparsest_matching_and_the_best_ticket(finished_re
     ]
 
 
+def _weak(results):
+    for result in results["rounds"]:
+        result["metrics"] = {"bbox/AP": 0.5 - 0.1 * result["round"]}
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_no_ticket_matches_a_dense_model_that_finds_next_to_nothing(small_run):
+    edit_results(small_run, _weak)
+    page = page_of(small_run)
+    assert "dense has less than 10 box AP" in page
+    assert 'matching ticket</div><div class="card-value">n/a<' in page
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_module_groups_stand_in_the_order_of_the_network(small_run):
+    def shuffle(results):
+        for result in results["rounds"]:
+            groups = {**result["groups"], "custom": result["groups"]["fpn"]}
+            result["groups"] = {name: groups[name] for name in sorted(groups)}
+
+    edit_results(small_run, shuffle)
+    write_run_report(small_run)
+    rows = rows_of(small_run / "report" / "groups.csv")
+    names = [row["group"] for row in rows if row["model"] == "round 1"]
+    expected = ["stem", "backbone", "fpn", "rpn", "box_head", "mask_head", "predictors", "custom"]
+    assert names == expected
+
+
 @pytest.mark.usefixtures("light_figures")
 def test_equal_results_give_equal_bytes_and_replace_the_old_report(small_run):
     contents = []
@@ -121,6 +149,10 @@ def _bare_rounds(folder):
     (folder / "timings.json").unlink()
 
 
+def _not_complete(folder):
+    edit_results(folder, lambda results: results.update(complete=False))
+
+
 def _dense_only(folder):
     edit_results(folder, lambda results: results["rounds"].pop())
 
@@ -137,6 +169,7 @@ def _no_dense(folder):
         (_no_detections, "No pictures: The detections"),
         (_null_metrics, "by class need"),
         (_bare_rounds, "No ticket lists its layers"),
+        (_not_complete, "not finished"),
         (_dense_only, "no ticket yet"),
         (_no_dense, "no dense round yet"),
     ],
