@@ -152,13 +152,14 @@ def errors(backend: str, truth: str, results: list[str]) -> dict[str, float]:
     """TIDE error types of one model, over the default groups."""
     from lth_det.analysis.attributes import default_attributes
     from lth_det.analysis.groups import group_table, make_groups
+    from lth_det.analysis.tide import find_errors
     from lth_det.analysis.tide_ap import file_errors
 
     setting, found = prepared(truth, results[0], backend, None)
     table = group_table(make_groups(default_attributes("bbox"), ()), setting.truth, setting.cells)
     setting = type(setting)(**(vars(setting) | {"table": table}))
     start = time.process_time()
-    file_errors(setting, found)
+    file_errors(setting, found, find_errors(setting, found))
     return {"cpu": time.process_time() - start}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lth_det.analysis.bootstrap import Replicates, bootstrap_file, groups_to_bootstrap
+from lth_det.analysis.checks import FloatArray
 from lth_det.analysis.columns import Detections, Source
 from lth_det.analysis.evaluate import Matched, Setting, match_file
 from lth_det.analysis.file_scores import FileScores, file_scores
@@ -12,7 +13,9 @@ from lth_det.analysis.inputs import OneResult
 from lth_det.analysis.keypoint_errors import KeypointErrors, keypoint_errors
 from lth_det.analysis.results_io import detections_of, load_results
 from lth_det.analysis.study import Study
+from lth_det.analysis.tide import find_errors
 from lth_det.analysis.tide_ap import FileErrors, file_errors
+from lth_det.analysis.tide_bootstrap import error_replicates
 
 
 @dataclass
@@ -23,6 +26,7 @@ class TypeResults:
     replicates: list[Replicates] = field(default_factory=list)
     found: list[Found] = field(default_factory=list)
     tide: list[FileErrors] = field(default_factory=list)
+    tide_replicates: list[FloatArray] = field(default_factory=list)
     keypoints: list[KeypointErrors] = field(default_factory=list)
     lost: tuple[int, list[Loss]] = (0, [])
 
@@ -92,4 +96,14 @@ def _add(
     if setting.iou_type == "keypoints":
         result.keypoints.append(keypoint_errors(setting, detections))
     else:
-        result.tide.append(file_errors(setting, detections))
+        errors = find_errors(setting, detections)
+        result.tide.append(file_errors(setting, detections, errors))
+        gains = error_replicates(
+            errors,
+            setting.table.members[0],
+            setting.cells.classes,
+            study.draws,
+            backend=setting.backend,
+        )
+        if gains is not None:
+            result.tide_replicates.append(gains)

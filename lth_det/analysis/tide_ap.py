@@ -10,7 +10,7 @@ from lth_det.analysis.columns import Detections
 from lth_det.analysis.evaluate import Setting
 from lth_det.analysis.groups import Group
 from lth_det.analysis.numpy_backend import area_under
-from lth_det.analysis.tide import BKG, TYPES, Errors, find_errors
+from lth_det.analysis.tide import BKG, TYPES, Errors
 
 # x / 100 as in tidecv; COCO's points differ in the last bit, so the two AP50 can differ where a recall is just x / 100.
 _RECALL_POINTS: FloatArray = np.arange(101) / 100
@@ -112,9 +112,8 @@ class FileErrors:
     group_gain: FloatArray
 
 
-def file_errors(setting: Setting, detections: Detections) -> FileErrors:
-    """Return the error types of one result file of boxes or masks."""
-    errors = find_errors(setting, detections)
+def file_errors(setting: Setting, detections: Detections, errors: Errors) -> FileErrors:
+    """Return what the errors of one result file of boxes or masks cost."""
     objects = setting.table.counts[:, 0]
     ap = MendableAp(errors, objects)
     found = np.zeros(errors.missed.size, dtype=bool)

@@ -201,7 +201,14 @@ def _errors(
     study: Study, frame: Frame, results: TypeResults, labels: tuple[ClassAxis, ClassAxis]
 ) -> dict[str, Any] | None:
     if results.tide:
-        return tide_dict(frame, mean_errors(results.tide), labels)
+        value = tide_dict(frame, mean_errors(results.tide), labels)
+        if results.tide_replicates:
+            rows = np.mean(results.tide_replicates, axis=0)
+            for i, cell in enumerate(value["types"].values()):
+                cell["interval"] = interval_of(
+                    rows[:, i], cell["dAP"], study.draws, study.options.level
+                )
+        return value
     if results.keypoints:
         names = next((n for n in study.truth.categories.keypoints if n), ())
         return keypoints_dict(frame, mean_keypoint_errors(results.keypoints), names)

@@ -10,6 +10,7 @@ from coco_oracle import make_coco, oracle
 
 from lth_det.analysis.analyze import analyze
 from lth_det.analysis.attributes import Attribute, edges_to_bins
+from lth_det.analysis.metrics import bin_metrics
 from lth_det.analysis.options import Options
 from lth_det.errors import InputError
 from lth_det.io import to_json
@@ -219,6 +220,17 @@ def test_relative_change_of_a_bin_is_that_of_the_group_means():
     a, b = (value["models"][n]["bbox"]["by_frequency"]["rare"]["AP"] for n in "ab")
     assert cell["relative"] == pytest.approx((b - a) / a)
     assert cell["interval"] is None
+
+
+def test_flat_metrics_are_in_percent_and_leave_crosses_out():
+    truth, results = make_coco(2)
+    value = analyze(truth, {"a": results}, options=QUICK).to_dict()
+    found = bin_metrics(value, "a")["bbox"]
+    small = value["models"]["a"]["bbox"]["by_size"]["small"]["AP"]
+    assert found["AP-size-small"] == pytest.approx(100 * small)
+    assert "AP-frequency-rare" in found
+    assert math.isnan(found["AP-size-192px+"])
+    assert not any("_x_" in name for name in found)
 
 
 def test_seeds_are_averaged():

@@ -235,7 +235,7 @@ def test_empty_input_goes_through_every_part(backend):
     assert value["models"]["b"]["keypoints"]["AP"] == 0.0
     value = analyze(MASK_TRUTH, {"a": MASK_RESULTS, "b": []}, options=options).to_dict()
     types = value["models"]["b"]["segm"]["errors"]["types"]
-    assert types["cls"] == {"count": 0, "dAP": 0.0, "interval": None}
+    assert types["cls"] == {"count": 0, "dAP": 0.0, "interval": [0.0, 0.0]}
     assert types["miss"]["count"] == value["models"]["b"]["segm"]["objects"]
     value = analyze(TRUTH | {"annotations": []}, {"a": RESULTS, "b": []}, options=options).to_dict()
     assert value["comparisons"][0]["verdict"] is None
