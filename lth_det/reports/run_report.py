@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lth_det.errors import LthDetError
-from lth_det.reports import html, run_plots, run_summary, run_tables, sparsity_plots
+from lth_det.reports import html, run_attributes, run_plots, run_summary, run_tables, sparsity_plots
 from lth_det.reports.folder import replace_folder
 from lth_det.reports.gallery import read_model, write_gallery
 from lth_det.reports.html import Html, Section
@@ -21,6 +21,8 @@ from lth_det.reports.run_data import (
 from lth_det.reports.run_summary import TOLERANCE
 from lth_det.reports.scenes import read_scenes
 from lth_det.reports.tables import Table, to_csv, to_latex, to_markdown
+
+ANALYSIS_HINT = "AP by size, class frequency and difficulty with intervals: tools/analyze_coco.py --run with this folder."
 
 LONG = 50
 """Layers past which the picture of layers is folded."""
@@ -92,6 +94,15 @@ def _curves(results: RunResults, folder: Path) -> Html:
     else:
         caption = "Change of AP to dense by object size (COCO: small below 32^2 pixels of area, large above 96^2)."
         parts.append(_figure(folder, by_size, caption))
+    for task in results.tasks:
+        drawing = run_attributes.attribute_changes(results, task)
+        if drawing is not None:
+            parts.append(_figure(folder, drawing, "Change of AP to dense by attribute."))
+    table = run_attributes.attributes_table(results)
+    if table.rows:
+        parts.append(html.details("Table of AP by attribute", html.table(table)))
+    else:
+        parts.append(html.paragraph(ANALYSIS_HINT, css="quiet"))
     return html.join(parts)
 
 
@@ -217,6 +228,7 @@ def _figure(folder: Path, drawing: Drawing, caption: str) -> Html:
 
 def _write_tables(results: RunResults, folder: Path) -> None:
     makers: dict[str, Callable[[RunResults], Table]] = {
+        "attributes": run_attributes.attributes_table,
         "metrics": run_tables.all_rounds_table,
         "groups": run_tables.groups_table,
         "layers": run_tables.layers_table,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from lth_det.reports.run_attributes import class_names
 from lth_det.reports.run_data import RoundResult, RunResults, task_title
 from lth_det.reports.tables import Cell, Column, Table, make_table
 
@@ -115,12 +116,14 @@ def class_changes(
     """Return task -> class -> (AP of dense, change of ``ticket``), 0-100 scale, for classes where both have an AP."""
     if results.dense is None:
         return {}
+    known = class_names(results)
     found: dict[str, dict[str, tuple[float, float]]] = {}
     for name, before in results.dense.metrics.items():
         task, _, metric = name.partition("/")
-        after = ticket.metric(name)
-        if metric.startswith(CLASS_PREFIX) and not math.isnan(before - after):
-            found.setdefault(task, {})[metric.removeprefix(CLASS_PREFIX)] = (before, after - before)
+        after, label = ticket.metric(name), metric.removeprefix(CLASS_PREFIX)
+        named = label != metric and (not known or label in known)
+        if named and not math.isnan(before - after):
+            found.setdefault(task, {})[label] = (before, after - before)
     return {task: found[task] for task in results.tasks if task in found}
 
 

@@ -13,6 +13,7 @@ from lth_det.reports import (
     analysis_errors,
     analysis_pr,
     analysis_strata,
+    run_attributes,
     run_plots,
     sparsity_plots,
 )
@@ -27,6 +28,7 @@ DRAWING_MODULES = (
     analysis_errors,
     analysis_pr,
     analysis_strata,
+    run_attributes,
     run_plots,
     sparsity_plots,
 )
