@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FADED = 0.38
 WHISKER_ROOM = 1.3
 FEW = 12
+MOST_LABELS = 120
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def class_changes(analysis: Analysis, model: str, iou_type: str) -> list[ClassCh
 
 
 def bars(analysis: Analysis, model: str, iou_type: str) -> Drawing | None:
-    """Draw the change per class twice: rare to frequent, and hard to easy; ``None`` with fewer than two classes."""
+    """Draw the change per class twice: rare to frequent, and hard to easy (past ``MOST_LABELS`` classes without names); ``None`` with fewer than two classes."""
     found = class_changes(analysis, model, iou_type)
     if len(found) < 2:
         return None
@@ -134,6 +135,8 @@ def _panel(axes: Axes, classes: Sequence[ClassChange], labels: Sequence[str]) ->
         places, [low for low, _ in bounds], [high for _, high in bounds], color=INK, linewidth=0.8
     )
     axes.axhline(0, color=INK, linewidth=0.9)
+    if len(classes) > MOST_LABELS:
+        labels = [""] * len(classes)
     few = len(classes) <= FEW
     axes.set_xticks(
         places,

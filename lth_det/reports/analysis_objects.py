@@ -20,6 +20,7 @@ MOST_OBJECTS = 9
 CONTEXT = 1.9
 """Side of a cut-out by the longer side of its object."""
 SMALLEST_CUT = 72
+CUT_WIDTH = 260
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _pair(
         Panel(str(analysis.reference), _moved((truth, item.reference), corner)),
         Panel(model, _moved(item.model, corner)),
     ]
-    target.write_bytes(images.encode_png(images.strip(image, views, cut=1.0)))
+    target.write_bytes(images.encode_png(images.strip(image, views, cut=1.0, width=CUT_WIDTH)))
     captions = (f"area {item.area:.0f} px\u00b2", item.text)
     panels = html.join(
         overlay.panel(picture, view, cut=1.0, caption=caption, photo=place, shown_width=165)

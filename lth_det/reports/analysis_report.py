@@ -21,8 +21,8 @@ from lth_det.reports.folder import replace_folder
 from lth_det.reports.html import Html, Section
 from lth_det.reports.tables import to_csv, to_latex, to_markdown
 
-FEW = 3
-"""Warnings past which they are folded."""
+FEW = 4
+"""Warnings and verdicts past which their sentences are folded."""
 
 
 def write_analysis_report(
@@ -99,7 +99,9 @@ def _verdict(job: Job) -> Html:
         emphasised = (0,) if analysis.reference else ()
         caption = analysis_tables.table_title(iou_type)
         parts.append(html.table(table, emphasised=emphasised, caption=caption, compact=True))
-        parts.append(html.definitions(_sentences(analysis, iou_type)))
+        sentences = html.definitions(_sentences(analysis, iou_type))
+        few = len(analysis.others) <= FEW
+        parts.append(sentences if few else html.details("Verdicts in words", sentences))
     drawing = analysis_curves.verdicts(analysis)
     if drawing is None:
         parts.append(html.note("A verdict needs a reference and another model."))

@@ -20,6 +20,7 @@ Html = NewType("Html", str)
 
 PIXELS_PER_POINT = 1.46
 SMALLEST_SHARE = 0.6
+MOST_ROWS = 2000
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def details(summary: str, body: Html, *, unfolded: bool = False) -> Html:
 def table(
     data: Table, *, emphasised: Sequence[int] = (), caption: str = "", compact: bool = False
 ) -> Html:
-    """Return ``data`` as a table that sorts by a click on a heading.
+    """Return ``data`` as a table that sorts by a click on a heading; past ``MOST_ROWS`` rows a note names the CSV file.
 
     Args:
         data: the table.
@@ -87,15 +88,17 @@ def table(
         compact: less room around the cells, for tables of many columns.
     """
     heads = "".join(_head(column) for column in data.columns)
+    hidden = len(data.rows) - MOST_ROWS
+    rest = note(f"{hidden} more rows are in the CSV file.") if hidden > 0 else ""
     body = "".join(
         f"<tr{_row_class(index in emphasised)}>{_cells(row, data.columns)}</tr>"
-        for index, row in enumerate(data.rows)
+        for index, row in enumerate(data.rows[:MOST_ROWS])
     )
     css = "sortable compact" if compact else "sortable"
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     return Html(
         f'<div class="table-wrap"><table class="{css}">{title}'
-        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>{rest}"
     )
 
 

@@ -146,6 +146,14 @@ document.querySelectorAll('.gallery').forEach(function (gallery) {
       var from = parseFloat(mark.dataset.from), to = parseFloat(mark.dataset.to);
       mark.style.display = cut > from && cut <= to ? '' : 'none';
     });
+    gallery.querySelectorAll('.panel').forEach(function (panel) {
+      var count = function (state) {
+        return Array.from(panel.querySelectorAll('.' + state)).filter(function (m) { return m.style.display !== 'none'; }).length;
+      };
+      if (panel.querySelector('.found, .false, .missed')) {
+        panel.querySelector('.caption').textContent = count('found') + ' found, ' + count('false') + ' without object';
+      }
+    });
   };
   if (slider) { slider.addEventListener('input', update); update(); }
   gallery.querySelectorAll('.toggle').forEach(function (box) {

@@ -64,28 +64,31 @@ def encode_png(image: np.ndarray) -> bytes:
     return bytes(cv2.imencode(".png", image)[1])
 
 
-def strip(image: np.ndarray, panels: Sequence[Panel], *, cut: float) -> np.ndarray:
+def strip(
+    image: np.ndarray, panels: Sequence[Panel], *, cut: float, width: int = PANEL_WIDTH
+) -> np.ndarray:
     """Draw ``panels`` of one image side by side, with titles.
 
     Args:
         image: (height, width, 3) BGR; not changed.
         panels: the views, left to right.
         cut: score cut; marks outside it are left out.
+        width: of each panel, in pixels.
 
     Returns:
-        (height, width, 3) BGR picture with a white ground; every panel is ``PANEL_WIDTH`` pixels wide.
+        (height, width, 3) BGR picture with a white ground.
     """
     import cv2
 
-    scale = PANEL_WIDTH / image.shape[1]
+    scale = width / image.shape[1]
     height = max(1, round(image.shape[0] * scale))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    base = cv2.resize(image, (PANEL_WIDTH, height), interpolation=method)
+    base = cv2.resize(image, (width, height), interpolation=method)
     columns = []
     for view in panels:
         drawn = draw_marks(base, [mark for mark in view.marks if mark.visible(cut)], scale=scale)
-        column = np.full((height + TITLE_HEIGHT + MARGIN, PANEL_WIDTH + MARGIN, 3), 255, np.uint8)
-        column[TITLE_HEIGHT : TITLE_HEIGHT + height, :PANEL_WIDTH] = drawn
+        column = np.full((height + TITLE_HEIGHT + MARGIN, width + MARGIN, 3), 255, np.uint8)
+        column[TITLE_HEIGHT : TITLE_HEIGHT + height, :width] = drawn
         _text(column, view.title, (0, TITLE_HEIGHT - 8), colour=(40, 31, 31), size=0.5)
         columns.append(column)
     joined: np.ndarray = np.concatenate(columns, axis=1)

@@ -45,7 +45,7 @@ def panel(
     return Html(
         f'<figure class="panel"><svg viewBox="0 0 {picture.width} {picture.height}" role="img" aria-label="{label}">'
         f'<use href="#photo-{escape(photo or picture.image_id)}"/>{marks}</svg>'
-        f"<figcaption><strong>{escape(view.title)}</strong> {escape(caption)}</figcaption></figure>"
+        f'<figcaption><strong>{escape(view.title)}</strong> <span class="caption">{escape(caption)}</span></figcaption></figure>'
     )
 
 

@@ -92,7 +92,7 @@ def _curves(results: RunResults, folder: Path) -> Html:
             html.note("AP by object size needs a dense round and a ticket with APs, APm and APl.")
         )
     else:
-        caption = "Change of AP to dense by object size (COCO: small below 32^2 pixels of area, large above 96^2)."
+        caption = "Change of AP to dense by object size (COCO: area below 32\u00b2 px: small, above 96\u00b2 px: large)."
         parts.append(_figure(folder, by_size, caption))
     for task in results.tasks:
         drawing = run_attributes.attribute_changes(results, task)

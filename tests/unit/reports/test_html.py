@@ -34,6 +34,13 @@ def test_numbers_sort_by_their_unrounded_value_and_missing_ones_are_marked():
     assert html.table(table, emphasised=[1]).count('<tr class="emphasised">') == 1
 
 
+def test_long_tables_are_cut_with_a_note(monkeypatch):
+    monkeypatch.setattr(html, "MOST_ROWS", 3)
+    table = make_table([Column("x", "x", "d")], [(number,) for number in range(5)])
+    assert html.table(table).count("<tr>") == 1 + 3
+    assert "2 more rows are in the CSV file" in html.table(table)
+
+
 def test_drawings_on_one_page_do_not_share_ids():
     svg = (
         '<?xml version="1.0"?>\n<!DOCTYPE svg>\n<svg xmlns="http://www.w3.org/2000/svg"><metadata>m</metadata>'
