@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lth_det.errors import LthDetError
+from lth_det.errors import DataError, LthDetError
 from lth_det.reports import html, images, overlay
 from lth_det.reports.found import Detections, Match, best_cut, match_all
 from lth_det.reports.html import Html
@@ -144,6 +144,11 @@ def _strip(
 ) -> Html:
     root, folder = files
     image = images.read_image(root / picture.file_name)
+    if image.shape[:2] != (picture.height, picture.width):
+        raise DataError(
+            f"The image {root / picture.file_name} has {image.shape[1]} x {image.shape[0]} pixels, but the ground truth "
+            f"says {picture.width} x {picture.height}."
+        )
     views = [truth_panel(scenes, picture), *(_view(scenes, model, picture) for model in models)]
     name = f"image_{picture.image_id}.png"
     (folder / name).write_bytes(images.encode_png(images.strip(image, views, cut=cut)))

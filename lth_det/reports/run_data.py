@@ -201,8 +201,8 @@ def _round(path: Path, item: Any, *, control: str) -> RoundResult:
         return RoundResult(
             round=int(item["round"]),
             control=control,
-            prune_rate=float(item["prune_rate"]),
-            sparsity=float(item["sparsity"]),
+            prune_rate=_fraction(item["prune_rate"]),
+            sparsity=_fraction(item["sparsity"]),
             metrics={str(name): _number(value) for name, value in item["metrics"].items()},
             groups=_groups(item.get("groups")),
             layers=tuple(_layer(layer) for layer in item.get("layers") or ()),
@@ -233,6 +233,12 @@ def _layer(item: Mapping[str, Any]) -> LayerResult:
         pruned_parameters=int(item["pruned_parameters"]),
         prunable=bool(item["prunable"]),
     )
+
+
+def _fraction(value: Any) -> float:
+    if not 0.0 <= float(value) <= 1.0:
+        raise ValueError(f"{value} is no fraction")
+    return float(value)
 
 
 def _number(value: Any) -> float:

@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 
+import cv2
+import numpy as np
 import pytest
 from made_up_run import edit_results, make_run
 from page_check import EVIL, Tags
@@ -149,6 +151,11 @@ def _bare_rounds(folder):
     (folder / "timings.json").unlink()
 
 
+def _other_size(folder):
+    for path in (folder / "data").glob("*.png"):
+        cv2.imwrite(str(path), np.zeros((10, 20, 3), np.uint8))
+
+
 def _not_complete(folder):
     edit_results(folder, lambda results: results.update(complete=False))
 
@@ -169,6 +176,7 @@ def _no_dense(folder):
         (_no_detections, "No pictures: The detections"),
         (_null_metrics, "by class need"),
         (_bare_rounds, "No ticket lists its layers"),
+        (_other_size, "20 x 10 pixels, but the ground truth says 160 x 120"),
         (_not_complete, "not finished"),
         (_dense_only, "no ticket yet"),
         (_no_dense, "no dense round yet"),
@@ -214,7 +222,9 @@ def test_keypoints_are_drawn_with_their_skeleton(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [None, "", "{", "[]", "{}", '{"rounds": []}', '{"rounds": 3}', '{"rounds": [{}]}', '{"rounds": [null]}', '{"rounds": [{"round": 0, "prune_rate": 0, "sparsity": "much", "metrics": {}}]}', '{"rounds": [{"round": 0, "prune_rate": 0, "sparsity": 0, "metrics": []}]}'],
+    [None, "", "{", "[]", "{}", '{"rounds": []}', '{"rounds": 3}', '{"rounds": [{}]}', '{"rounds": [null]}', '{"rounds": [{"round": 0, "prune_rate": 0, "sparsity": "much", "metrics": {}}]}',
+        '{"rounds": [{"round": 0, "prune_rate": 0, "sparsity": NaN, "metrics": {}}]}',
+        '{"rounds": [{"round": 0, "prune_rate": 0, "sparsity": 1.5, "metrics": {}}]}', '{"rounds": [{"round": 0, "prune_rate": 0, "sparsity": 0, "metrics": []}]}'],
 )  # fmt: skip
 def test_unusable_results_are_named_in_one_sentence_and_the_old_report_stays(tmp_path, content):
     (tmp_path / "report").mkdir()
