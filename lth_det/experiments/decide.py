@@ -13,6 +13,18 @@ from lth_det.tickets.mask import Mask
 from lth_det.tickets.scope import ParameterTable
 
 
+def check_plan(table: ParameterTable, plan: ImpPlan) -> None:
+    """Find out before anything is trained whether the plan can prune this model.
+
+    Raises:
+        ConfigError: nothing is prunable, a group with a rate of its own has no prunable weight, or the criterion is
+            unknown or needs more than weights.
+    """
+    _pools(table, plan)
+    _criterion(plan)
+    _allocation(plan)
+
+
 def decide_mask(
     weights: Mapping[str, Tensor],
     table: ParameterTable,
@@ -37,20 +49,8 @@ def decide_mask(
         ScopeError: a score is not finite, or the rates cannot be met.
     """
     group_of = table.group_of
-    pools: dict[str | None, list[str]] = {group: [] for group in plan.group_prune_rates}
-    for name in table.prunable_names:
-        group = group_of[name]
-        pools.setdefault(group if group in plan.group_prune_rates else None, []).append(name)
-    for group in plan.group_prune_rates:
-        if not pools[group]:
-            raise ConfigError(
-                f"LTH.GROUP_PRUNE_RATE.{group.upper()} is {plan.group_prune_rates[group]}, but the model has no prunable "
-                f"weight in that group; set it to 0 or -1."
-            )
-    if not any(pools.values()):
-        raise ConfigError("No weight is prunable: LTH.GROUP_PRUNE_RATE leaves every group dense.")
     keep: dict[str, Tensor] = {}
-    for pool, names in pools.items():
+    for pool, names in _pools(table, plan).items():
         rate = (
             plan.prune_rates[round_number - 1]
             if pool is None
@@ -68,6 +68,24 @@ def decide_mask(
         )
     # In the model's order, so that equal decisions give equal files.
     return Mask({name: keep[name] for name in table.prunable_names})
+
+
+def _pools(table: ParameterTable, plan: ImpPlan) -> dict[str | None, list[str]]:
+    """Return the parameters that share a prune rate: by group with its own rate, and the others under ``None``."""
+    group_of = table.group_of
+    pools: dict[str | None, list[str]] = {group: [] for group in plan.group_prune_rates}
+    for name in table.prunable_names:
+        group = group_of[name]
+        pools.setdefault(group if group in plan.group_prune_rates else None, []).append(name)
+    for group in plan.group_prune_rates:
+        if not pools[group]:
+            raise ConfigError(
+                f"LTH.GROUP_PRUNE_RATE.{group.upper()} is {plan.group_prune_rates[group]}, but the model has no prunable "
+                f"weight in that group; set it to 0 or -1."
+            )
+    if not any(pools.values()):
+        raise ConfigError("No weight is prunable: LTH.GROUP_PRUNE_RATE leaves every group dense.")
+    return pools
 
 
 def _criterion(plan: ImpPlan) -> Criterion:

@@ -7,47 +7,34 @@ before the next one starts, so running the same thing again goes on where it was
 
 import dataclasses
 import logging
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lth_det.errors import RunError
-from lth_det.experiments.decide import decide_mask
-from lth_det.experiments.plan import ImpPlan
-from lth_det.experiments.protocols import Communicator, SingleProcess, Stage, StageTrainer
-from lth_det.experiments.results import stage_record, write_results
-from lth_det.experiments.run_dir import RunDir
+from lth_det.experiments.decide import check_plan, decide_mask
+from lth_det.experiments.protocols import Stage
 from lth_det.experiments.snapshot import load_snapshot
+from lth_det.experiments.stage_runner import StageRunner
 from lth_det.pruning.controls import random_like
 from lth_det.tickets.mask import Mask
-from lth_det.tickets.serialization import load_ticket, save_ticket, weights_sha256
+from lth_det.tickets.serialization import load_ticket, read_manifest, weights_sha256
 from lth_det.tickets.summary import sparsity_summary
 from lth_det.tickets.table_record import TABLE_KEY, table_to_text
 from lth_det.tickets.ticket import Provenance, Ticket
 
 logger = logging.getLogger(__name__)
 
+_TRAINED = (
+    "trained_weights_sha256"  # entry of a ticket's provenance: the weights its mask was decided on
+)
 
-@dataclasses.dataclass(frozen=True)
-class ImpRun:
-    """One run of :class:`ImpPlan`: the trainer, the folder, the processes, and facts for the results.
 
-    Attributes:
-        trainer: trains the stages.
-        plan: what to do.
-        run: the folder, already claimed for these settings.
-        facts: copied into ``results.json`` (seed, versions, dataset, config hash).
-        communicator: the processes that run this together.
-    """
-
-    trainer: StageTrainer
-    plan: ImpPlan
-    run: RunDir
-    facts: Mapping[str, Any]
-    communicator: Communicator = dataclasses.field(default_factory=SingleProcess)
+class ImpRun(StageRunner):
+    """One run of :class:`~lth_det.experiments.plan.ImpPlan`."""
 
     def __call__(self) -> dict[str, Any]:
         """Run every stage that is not finished; return the content of ``results.json``.
@@ -55,6 +42,7 @@ class ImpRun:
         Raises:
             LthDetError: see the parts; whatever was finished stays.
         """
+        check_plan(self.trainer.table, self.plan)
         rounds = [self._dense()]
         controls: list[dict[str, Any]] = []
         self._write(rounds, controls, complete=False)
@@ -66,10 +54,6 @@ class ImpRun:
                 controls.append(self._control(name, number, rounds[number]))
                 self._write(rounds, controls, complete=False)
         return self._write(rounds, controls, complete=True)
-
-    def finished_stages(self) -> int:
-        """Return how many stages of the plan are on disk already."""
-        return sum(self.run.record(name) is not None for name in self.stage_names())
 
     def stage_names(self) -> list[str]:
         """Return the folder names of all stages, in the order they run."""
@@ -97,7 +81,8 @@ class ImpRun:
 
     def _pruned(self, number: int, before: Mapping[str, Any]) -> dict[str, Any]:
         name = self.run.round_name(number)
-        finished = self.run.record(name)
+        self.communicator.on_main(lambda: self._check_parent(name, before))
+        finished = self._record(name)
         if finished is not None:
             return self._skip(name, finished)
         ticket = self._shared_ticket(name, lambda: self._make_ticket(number, before))
@@ -110,9 +95,22 @@ class ImpRun:
         )
         return self._train(stage, number=number)
 
+    def _check_parent(self, name: str, before: Mapping[str, Any]) -> bytes:
+        """Refuse to build on a round that was trained again after this stage's ticket was made from it."""
+        path = self.run.ticket_file(name)
+        if not path.exists():
+            return b""
+        source = read_manifest(path)["provenance"]["extra"].get(_TRAINED)
+        if source != before["weights_sha256"]:
+            raise RunError(
+                f"{path} was made from other weights than those of {before['stage']}; delete the folder of this stage "
+                "and those after it, and run again."
+            )
+        return b""
+
     def _control(self, kind: str, number: int, record: Mapping[str, Any]) -> dict[str, Any]:
         name = f"{self.run.round_name(number)}_{kind}"
-        finished = self.run.record(name)
+        finished = self._record(name)
         if finished is not None:
             return self._skip(name, finished)
         # Far from the seeds that a user would give to repeated runs.
@@ -122,34 +120,11 @@ class ImpRun:
             name=name,
             folder=self.run.stage_folder(name),
             ticket=ticket,
-            seed=seed if kind == "random_reinit" else self.plan.seed,
+            seed=self.plan.seed,
+            init_seed=seed if kind == "random_reinit" else None,
             start_iteration=0 if kind == "random_reinit" else self.plan.start_iteration,
         )
         return self._train(stage, number=number, control=kind)
-
-    def _skip(self, name: str, record: dict[str, Any]) -> dict[str, Any]:
-        logger.info("%s is finished: skipped.", name)
-        return record
-
-    def _shared_ticket(self, name: str, make: Any) -> Ticket:
-        """Return the stage's ticket on every process: from its file, or made and saved by the main process."""
-        path = self.run.ticket_file(name)
-        content = None
-        if self.communicator.is_main:
-            # A ticket on disk is never made again: what a stopped stage was trained with is what it goes on with.
-            if not path.exists():
-                save_ticket(path, make())
-            content = path.read_bytes()
-        content = self.communicator.broadcast(content)
-        if self.communicator.is_main:
-            ticket = load_ticket(path)
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                copy = Path(folder) / path.name
-                copy.write_bytes(content)
-                ticket = load_ticket(copy)
-        self.communicator.agree(ticket.mask.sha256(), f"The mask of {name}")
-        return ticket
 
     def _make_ticket(self, number: int, before: Mapping[str, Any]) -> Ticket:
         trained = self._trained_weights(before)
@@ -185,7 +160,7 @@ class ImpRun:
                 rewind=self.plan.rewind,
                 versions=dict(self.facts.get("versions", {})),
                 extra={
-                    "trained_weights_sha256": weights_sha256(trained),
+                    _TRAINED: weights_sha256(trained),
                     TABLE_KEY: table_to_text(table),
                 },
             ),
@@ -223,9 +198,19 @@ class ImpRun:
             mask = random_like(mask, seed)
         elif kind == "random_reinit":
             weights = None
+        elif kind == "dense_rewound":
+            mask = Mask(
+                {name: torch.ones(shape, dtype=torch.bool) for name, shape in mask.shapes.items()}
+            )
+        summary = sparsity_summary(self.trainer.table, mask).to_dict()
         provenance = dataclasses.replace(
             ticket.provenance,
             criterion=kind,
+            prune_rate=summary["prune_rate"],
+            prune_rates_by_group={
+                group: row["prune_rate"] for group, row in summary["groups"].items()
+            },
+            sparsity=summary["sparsity"],
             parent_sha256=None,
             extra={
                 "control_of": self.run.round_name(number),
@@ -234,31 +219,3 @@ class ImpRun:
             },
         )
         return Ticket(mask=mask, weights=weights, provenance=provenance)
-
-    def _train(self, stage: Stage, *, number: int, control: str | None = None) -> dict[str, Any]:
-        finished = self.run.record(stage.name)
-        if finished is not None:
-            return self._skip(stage.name, finished)
-        result = self.trainer.train(stage)
-        weights = self.trainer.load_weights(result.weights)
-        record = stage_record(
-            self.run, self.trainer.table, stage, result, number=number, weights=weights
-        )
-        if control is not None:
-            record["name"] = control
-        if self.communicator.is_main:
-            self.run.finish(stage.name, record)
-        return record
-
-    def _write(
-        self, rounds: list[dict[str, Any]], controls: list[dict[str, Any]], *, complete: bool
-    ) -> dict[str, Any]:
-        facts = {**self.facts, "rewind": self.plan.rewind, "seed": self.plan.seed}
-        return write_results(
-            self.run,
-            rounds,
-            controls,
-            facts=facts,
-            complete=complete,
-            write=self.communicator.is_main,
-        )

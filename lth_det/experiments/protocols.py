@@ -1,7 +1,7 @@
 """What an experiment needs from the outside: something that trains a stage, and a way to talk to the other processes."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -19,8 +19,9 @@ class Stage:
         name: folder of the stage below the run's, such as ``"round_01"``.
         folder: the whole path.
         ticket: mask and weights to start from; ``None`` = the dense round. A ticket without weights starts from the
-            initialisation of ``seed``.
+            initialisation.
         seed: of initialisation, data order and augmentation.
+        init_seed: of the initialisation alone, where it is another one.
         start_iteration: place in the schedule to start at (0 = the whole schedule).
         snapshot: where the dense round saves its rewind snapshot; ``None`` = none.
         snapshot_iteration: after how many steps.
@@ -30,9 +31,15 @@ class Stage:
     folder: Path
     ticket: Ticket | None
     seed: int
+    init_seed: int | None = None
     start_iteration: int = 0
     snapshot: Path | None = None
     snapshot_iteration: int = 0
+
+    @property
+    def initialisation(self) -> int:
+        """The seed of the initialisation."""
+        return self.seed if self.init_seed is None else self.init_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +69,13 @@ class StageTrainer(Protocol):
     def train(self, stage: Stage) -> StageResult:
         """Train and evaluate a stage; called by all processes together."""
 
+    def check(self, ticket: Ticket) -> None:
+        """Check that a ticket is one of this model.
+
+        Raises:
+            MaskMismatchError: it is not; all differences are named.
+        """
+
     def load_weights(self, path: Path) -> dict[str, Tensor]:
         """Return the state dict of a checkpoint that :meth:`train` wrote."""
 
@@ -76,8 +90,13 @@ class Communicator(Protocol):
     def is_main(self) -> bool:
         """Whether this process decides and writes."""
 
-    def broadcast(self, value: bytes | None) -> bytes:
-        """Return the main process's bytes on every process."""
+    def on_main(self, work: Callable[[], bytes]) -> bytes:
+        """Let the main process do ``work`` and return its bytes on every process.
+
+        Raises:
+            LthDetError: ``work`` raised it; the other processes raise ``ReportedElsewhereError``, so that none waits
+                for a process that is gone.
+        """
 
     def agree(self, value: str, what: str) -> None:
         """Check that ``value`` is the same on every process.
@@ -92,11 +111,9 @@ class SingleProcess:
 
     is_main = True
 
-    def broadcast(self, value: bytes | None) -> bytes:
-        """Return ``value``."""
-        if value is None:
-            raise ValueError("The main process has to give the bytes.")
-        return value
+    def on_main(self, work: Callable[[], bytes]) -> bytes:
+        """Return what ``work`` returns."""
+        return work()
 
     def agree(self, value: str, what: str) -> None:
         """Do nothing: one process agrees with itself."""

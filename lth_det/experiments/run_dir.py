@@ -66,6 +66,8 @@ class RunDir:
     def claim(self, settings: Mapping[str, Any]) -> str:
         """Make this folder the run of ``settings``, or check that it already is; return their SHA-256.
 
+        A folder in which no stage has begun, after a mistake that was found early, may change its settings.
+
         Args:
             settings: flat setting name -> JSON value; what the results depend on.
 
@@ -75,7 +77,7 @@ class RunDir:
         text = json.dumps(dict(settings), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         known = _read_json(self.identity_file)
-        if known is None:
+        if known is None or not self._begun():
             atomic_write_json(
                 self.identity_file, {"config_sha256": digest, "settings": dict(settings)}
             )
@@ -91,6 +93,11 @@ class RunDir:
                 f"{self.root} holds a run with other settings ({shown}{more}); choose another OUTPUT_DIR or delete it."
             )
         return digest
+
+    def _begun(self) -> bool:
+        return any(
+            path.is_dir() for pattern in ("round_*", "ticket") for path in self.root.glob(pattern)
+        )
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -177,11 +178,35 @@ def test_controls_differ_from_the_ticket_in_one_thing(tmp_path):
     assert all(shuffled.mask.kept_in(name) == ticket.mask.kept_in(name) for name in PRUNABLE)
     assert shuffled.mask != ticket.mask
     assert bits_equal(shuffled.weights, ticket.weights)
+    assert (
+        len(set(trainer.seeds.values())) == 1
+    )  # same data in the same order, for the fresh weights too
     assert fresh.mask == ticket.mask
     assert fresh.weights is None
     assert not torch.equal(
         trainer.starts["round_02_random_reinit"]["head.weight"],
         trainer.starts["round_02"]["head.weight"],
+    )
+
+
+def test_the_rewound_dense_control_prunes_nothing_and_starts_where_the_ticket_does(tmp_path):
+    trainer, _, results = run(tmp_path, controls=("dense_rewound",))
+    record = results["controls"][0]
+    assert (record["name"], record["pruned_parameters"], record["sparsity"]) == (
+        "dense_rewound",
+        0,
+        0,
+    )
+    assert bits_equal(
+        trainer.starts["round_02_dense_rewound"],
+        load_snapshot(tmp_path / "round_00/rewind.safetensors"),
+    )
+    # Equal weights, equal batches, nothing pruned: the second half of the dense round again.
+    again = run(tmp_path / "half", controls=("dense_rewound",), start_iteration=2)[2]
+    assert again["controls"][0]["weights_sha256"] == again["rounds"][0]["weights_sha256"]
+    assert (
+        load_ticket(tmp_path / "round_02_dense_rewound/ticket.safetensors").provenance.prune_rate
+        == 0
     )
 
 
@@ -202,3 +227,70 @@ def test_results_hold_no_times_and_no_nan(tmp_path):
     assert "NaN" not in text
     assert json.loads(text)["rounds"][0]["metrics"]["bbox/APs"] is None
     assert json.loads((tmp_path / "timings.json").read_text())["total_seconds"] == 7.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"group_prune_rates": {"rpn": 0.5}}, r"GROUP_PRUNE_RATE\.RPN"),
+        ({"criterion": "magnitud"}, "magnitud"),
+        ({"criterion": "snip"}, "snip"),  # needs a model and a loss
+        ({"scope": "layer", "layer_ratios": "erg"}, "erg"),
+    ],
+)
+def test_a_plan_that_cannot_prune_is_refused_before_the_dense_round(tmp_path, changes, expected):
+    trainer = ToyTrainer()
+    with pytest.raises(ConfigError, match=expected):
+        run(tmp_path, trainer, **changes)
+    assert trainer.log == []
+
+
+def test_a_round_is_not_built_on_weights_that_its_ticket_was_not_made_from(tmp_path):
+    run(tmp_path / "run", controls=())
+    shutil.rmtree(tmp_path / "run/round_00")
+
+    class OtherMachine(ToyTrainer):
+        """Trains with other rounding errors."""
+
+        def train(self, stage):
+            result = super().train(stage)
+            state = {
+                name: value * 1.0001 for name, value in self.load_weights(result.weights).items()
+            }
+            torch.save({"model": state}, result.weights)
+            return result
+
+    before = (tmp_path / "run/round_01/model_final.pth").read_bytes()
+    with pytest.raises(RunError, match=r"round_01.*other weights than those of round_00"):
+        run(tmp_path / "run", OtherMachine(), controls=())
+    assert (tmp_path / "run/round_01/model_final.pth").read_bytes() == before
+
+
+def test_a_finished_run_that_is_stopped_while_it_is_looked_at_keeps_its_results(tmp_path):
+    run(tmp_path)
+    before = (tmp_path / "results.json").read_bytes()
+    complete = json.loads(before)
+    ticket = tmp_path / "round_02_random_reinit/stage.json"
+    ticket.unlink()
+    with pytest.raises(RuntimeError, match="went away"):
+        run(tmp_path, ToyTrainer(fail_in="round_02_random_reinit"))
+    stopped = json.loads((tmp_path / "results.json").read_text())
+    assert stopped["rounds"] == complete["rounds"]
+    assert stopped["controls"] == complete["controls"][:1]
+    assert stopped["complete"] is False
+    run(tmp_path)
+    assert (tmp_path / "results.json").read_bytes() == before
+
+
+def test_stopped_at_any_place_the_results_hold_every_finished_stage(tmp_path, monkeypatch):
+    run(tmp_path)
+    writes = []
+    monkeypatch.setattr(
+        "lth_det.experiments.results.atomic_write_json",
+        lambda path, value: writes.append(value) if path.name == "results.json" else None,
+    )
+    _, _, complete = run(tmp_path)
+    assert len(writes) > 2
+    assert all(value["rounds"] == json.loads(json.dumps(writes[-1]["rounds"])) for value in writes)
+    assert all(value["controls"] == writes[-1]["controls"] for value in writes)
+    assert [row["stage"] for row in complete["rounds"]] == ["round_00", "round_01", "round_02"]

@@ -10,9 +10,20 @@ from lth_det.experiments.run_dir import RunDir
 def test_a_folder_belongs_to_the_settings_that_claimed_it(tmp_path):
     settings = {"SEED": 1, "SOLVER.MAX_ITER": 600}
     digest = RunDir(tmp_path).claim(settings)
+    (tmp_path / "round_00").mkdir()
     assert RunDir(tmp_path).claim(dict(reversed(settings.items()))) == digest
     with pytest.raises(RunError, match=r"SOLVER.MAX_ITER: 600, now 700"):
         RunDir(tmp_path).claim({**settings, "SOLVER.MAX_ITER": 700})
+
+
+@pytest.mark.parametrize("stage", ["round_00", "ticket"])
+def test_a_folder_changes_its_settings_until_a_stage_has_begun(tmp_path, stage):
+    RunDir(tmp_path).claim({"SEED": 1})
+    digest = RunDir(tmp_path).claim({"SEED": 2})
+    (tmp_path / stage).mkdir()
+    assert RunDir(tmp_path).claim({"SEED": 2}) == digest
+    with pytest.raises(RunError, match="SEED: 2, now 1"):
+        RunDir(tmp_path).claim({"SEED": 1})
 
 
 def test_a_second_process_is_turned_away(tmp_path):

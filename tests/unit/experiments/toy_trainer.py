@@ -9,9 +9,10 @@ from torch import Tensor
 
 from lth_det.experiments.protocols import Stage, StageResult
 from lth_det.experiments.snapshot import save_snapshot
-from lth_det.tickets.apply import apply_mask_
+from lth_det.tickets.apply import apply_mask_, require_fit
 from lth_det.tickets.rewinding import capture_weights
 from lth_det.tickets.scope import ParameterEntry, ParameterTable
+from lth_det.tickets.ticket import Ticket
 
 SHAPES = {
     "body.weight": (8, 4, 3, 3),
@@ -56,12 +57,14 @@ class ToyTrainer:
     fail_in: str = ""
     log: list[str] = dataclasses.field(default_factory=list)
     starts: dict[str, dict[str, Tensor]] = dataclasses.field(default_factory=dict)
+    seeds: dict[str, int] = dataclasses.field(default_factory=dict)
     table: ParameterTable = dataclasses.field(default_factory=toy_table)
 
     def train(self, stage: Stage) -> StageResult:
         self.log.append(stage.name)
+        self.seeds[stage.name] = stage.seed
         stage.folder.mkdir(parents=True, exist_ok=True)
-        state = initial_state(stage.seed)
+        state = initial_state(stage.initialisation)
         if stage.ticket is not None:
             if stage.ticket.weights is not None:
                 state = capture_weights(stage.ticket.weights)
@@ -73,14 +76,17 @@ class ToyTrainer:
             if stage.snapshot is not None and step == stage.snapshot_iteration:
                 save_snapshot(stage.snapshot, capture_weights(state), iteration=step)
             generator = torch.Generator().manual_seed(1000 + step)
-            for tensor in state.values():
-                tensor += 0.3 * torch.randn(tensor.shape, generator=generator)
+            for name in sorted(state):  # files may hold another order
+                state[name] += 0.3 * torch.randn(state[name].shape, generator=generator)
             if stage.ticket is not None:
                 apply_mask_(state, stage.ticket.mask)
         weights = stage.folder / "model_final.pth"
         torch.save({"model": state}, weights)
         score = float(sum(tensor.abs().sum() for tensor in state.values()))
         return StageResult(weights, {"bbox/AP": score, "bbox/APs": float("nan")}, None, 1.5)
+
+    def check(self, ticket: Ticket) -> None:
+        require_fit(initial_state(0), ticket.mask)
 
     def load_weights(self, path: Path) -> dict[str, Tensor]:
         weights: dict[str, Tensor] = torch.load(path, weights_only=True)["model"]

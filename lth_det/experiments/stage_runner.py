@@ -1,0 +1,129 @@
+"""What every experiment does with a stage: its ticket on all processes, its training, its record, the results."""
+
+import dataclasses
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lth_det.experiments.plan import ImpPlan
+from lth_det.experiments.protocols import Communicator, SingleProcess, Stage, StageTrainer
+from lth_det.experiments.results import stage_record, write_results
+from lth_det.experiments.run_dir import RunDir
+from lth_det.io import to_json
+from lth_det.tickets.serialization import load_ticket, save_ticket
+from lth_det.tickets.ticket import Ticket
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageRunner:
+    """Base of the experiments: the trainer, the plan, the folder, the processes, and facts for the results.
+
+    Attributes:
+        trainer: trains the stages.
+        plan: what to do.
+        run: the folder, already claimed for these settings.
+        facts: copied into ``results.json`` (seed, versions, dataset, config hash).
+        communicator: the processes that run this together.
+    """
+
+    trainer: StageTrainer
+    plan: ImpPlan
+    run: RunDir
+    facts: Mapping[str, Any]
+    communicator: Communicator = dataclasses.field(default_factory=SingleProcess)
+
+    def __call__(self) -> dict[str, Any]:
+        """Run every stage that is not finished; return the content of ``results.json``."""
+        raise NotImplementedError
+
+    def stage_names(self) -> list[str]:
+        """Return the folder names of all stages, in the order they run."""
+        raise NotImplementedError
+
+    def finished_stages(self) -> int:
+        """Return how many stages of the plan are on disk already."""
+        return sum(self.run.record(name) is not None for name in self.stage_names())
+
+    def _record(self, name: str) -> dict[str, Any] | None:
+        """Return the record of a finished stage: what the main process finds, so that all processes do the same."""
+        text = self.communicator.on_main(lambda: json.dumps(self.run.record(name)).encode())
+        record: dict[str, Any] | None = json.loads(text)
+        return record
+
+    def _skip(self, name: str, record: dict[str, Any]) -> dict[str, Any]:
+        logger.info("%s is finished: skipped.", name)
+        return record
+
+    def _shared_ticket(self, name: str, make: Callable[[], Ticket]) -> Ticket:
+        """Return the stage's ticket on every process: from its file, or made and saved by the main process."""
+        path = self.run.ticket_file(name)
+
+        def saved() -> bytes:
+            # A ticket on disk is never made again: what a stopped stage was trained with is what it goes on with.
+            if not path.exists():
+                save_ticket(path, make())
+            return path.read_bytes()
+
+        content = self.communicator.on_main(saved)
+        if self.communicator.is_main:
+            ticket = load_ticket(path)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                copy = Path(folder) / path.name
+                copy.write_bytes(content)
+                ticket = load_ticket(copy)
+        self.communicator.agree(ticket.mask.sha256(), f"The mask of {name}")
+        return ticket
+
+    def _train(self, stage: Stage, *, number: int, control: str | None = None) -> dict[str, Any]:
+        finished = self._record(stage.name)
+        if finished is not None:
+            return self._skip(stage.name, finished)
+        result = self.trainer.train(stage)
+
+        def finish() -> bytes:
+            weights = self.trainer.load_weights(result.weights)
+            record = stage_record(
+                self.run, self.trainer.table, stage, result, number=number, weights=weights
+            )
+            if control is not None:
+                record["name"] = control
+            self.run.finish(stage.name, record)
+            return to_json(record).encode()
+
+        record: dict[str, Any] = json.loads(self.communicator.on_main(finish))
+        return record
+
+    def _write(
+        self, rounds: list[dict[str, Any]], controls: list[dict[str, Any]], *, complete: bool
+    ) -> dict[str, Any]:
+        if self.communicator.is_main:
+            rounds, controls = self._with_later(rounds, controls)
+        facts = {**self.facts, "rewind": self.plan.rewind, "seed": self.plan.seed}
+        return write_results(
+            self.run,
+            rounds,
+            controls,
+            facts=facts,
+            complete=complete,
+            write=self.communicator.is_main,
+        )
+
+    def _with_later(
+        self, rounds: list[dict[str, Any]], controls: list[dict[str, Any]]
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Add what is finished further on: a finished run that is run again, and stopped, keeps all its rows."""
+        rounds, controls = list(rounds), list(controls)
+        done = {record["stage"] for record in (*rounds, *controls)}
+        for name in self.stage_names():
+            record = self.run.record(name)
+            if record is None:
+                break  # what follows was made from a stage that is gone
+            if name not in done:
+                (controls if "name" in record else rounds).append(record)
+        return rounds, controls

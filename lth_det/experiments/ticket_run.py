@@ -1,0 +1,48 @@
+"""Training a given ticket: one stage, as a pruned round of an IMP run would train it."""
+
+import dataclasses
+from typing import Any
+
+from lth_det.experiments.protocols import Stage
+from lth_det.experiments.stage_runner import StageRunner
+from lth_det.tickets.summary import sparsity_summary
+from lth_det.tickets.ticket import Ticket
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TicketRun(StageRunner):
+    """Trains and evaluates a model from a ticket that somebody else found.
+
+    The results have one round with the ticket's number. The ticket is copied into the run's folder, byte for byte what
+    was loaded, so that the run needs the original file no longer.
+
+    Attributes:
+        ticket: mask, and the weights to start from; without weights the initialisation of the plan's seed.
+    """
+
+    ticket: Ticket
+
+    def __call__(self) -> dict[str, Any]:
+        """Train the ticket unless that is finished; return the content of ``results.json``.
+
+        Raises:
+            MaskMismatchError: the ticket is of another model; all differences are named.
+            ScopeError: it prunes parameters that ``LTH.PRESET`` and ``LTH.GROUP_PRUNE_RATE`` keep dense.
+        """
+        self.trainer.check(self.ticket)
+        sparsity_summary(self.trainer.table, self.ticket.mask)
+        name = self.stage_names()[0]
+        ticket = self._shared_ticket(name, lambda: self.ticket)
+        stage = Stage(
+            name=name,
+            folder=self.run.stage_folder(name),
+            ticket=ticket,
+            seed=self.plan.seed,
+            start_iteration=self.plan.start_iteration,
+        )
+        record = self._train(stage, number=ticket.provenance.round)
+        return self._write([record], [], complete=True)
+
+    def stage_names(self) -> list[str]:
+        """Return the one stage."""
+        return ["ticket"]
