@@ -101,6 +101,9 @@ def _add_training(lth: Any) -> None:
     lth.MASK_GRADIENTS = "auto"
     # "SGD" is Detectron2's own optimizer; "ADAMW" uses SOLVER.BASE_LR and SOLVER.WEIGHT_DECAY with torch's AdamW.
     lth.OPTIMIZER = "SGD"
+    # Add the AP of each size, class-frequency, difficulty and occlusion bin to the metrics of every evaluation of a
+    # COCO-format dataset (bbox/AP-size-small, ...), as tools/analyze_coco.py computes it.
+    lth.ATTRIBUTE_AP = False
     # CPU threads of torch in this process; 0 = leave torch's default. Small detectors are fastest with 1 or 2.
     lth.NUM_THREADS = 0
 
@@ -108,7 +111,8 @@ def _add_training(lth: Any) -> None:
 def _add_controls(lth: Any) -> None:
     # ---- Controls ---------------------------------------------------------------------------------------------------
     # Runs that share the schedule of a pruned round and differ in one thing: "random_layer_ratios" (random mask with
-    # the ticket's per-layer counts, same rewind weights), "random_reinit" (the ticket's mask, fresh random weights).
+    # the ticket's per-layer counts, same rewind weights), "random_reinit" (the ticket's mask, fresh random weights),
+    # "dense_rewound" (nothing pruned, same rewind weights: what rewinding and training again do by themselves).
     lth.CONTROLS = ()
     # Rounds that get the controls; empty = the last one.
     lth.CONTROL_ROUNDS = ()
@@ -129,7 +133,9 @@ def check_lth_config(cfg: Any) -> None:
     _check_choice("LTH.MASK_GRADIENTS", lth.MASK_GRADIENTS, ("auto", "always", "never"))
     _check_choice("LTH.OPTIMIZER", lth.OPTIMIZER, ("SGD", "ADAMW"))
     for name in lth.CONTROLS:
-        _check_choice("LTH.CONTROLS", name, ("random_layer_ratios", "random_reinit"))
+        _check_choice(
+            "LTH.CONTROLS", name, ("random_layer_ratios", "random_reinit", "dense_rewound")
+        )
     _check_rates(lth)
     iteration, last = lth.REWIND.ITERATION, cfg.SOLVER.MAX_ITER
     if not 0 <= iteration < last:

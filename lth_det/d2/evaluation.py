@@ -11,6 +11,7 @@ from detectron2.evaluation import (
 )
 from fvcore.common.config import CfgNode
 
+from lth_det.d2.attribute_evaluator import PREDICTIONS, AttributeCOCOEvaluator
 from lth_det.env import compiled_operators
 from lth_det.errors import ConfigError
 
@@ -32,12 +33,19 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
         folder = folder / dataset_name
     kind = getattr(MetadataCatalog.get(dataset_name), "evaluator_type", None)
     if kind in ("coco", "coco_person"):
-        return COCOEvaluator(
-            dataset_name,
-            output_dir=str(folder),
-            use_fast_impl=bool(compiled_operators()),
-            kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
-        )
+        common = {
+            "output_dir": str(folder),
+            "use_fast_impl": bool(compiled_operators()),
+            "kpt_oks_sigmas": cfg.TEST.KEYPOINT_OKS_SIGMAS,
+        }
+        if cfg.LTH.ATTRIBUTE_AP:
+            return AttributeCOCOEvaluator(
+                dataset_name,
+                train_names=cfg.DATASETS.TRAIN,
+                dense_predictions=_dense_predictions(folder, Path(cfg.OUTPUT_DIR)),
+                **common,
+            )
+        return COCOEvaluator(dataset_name, **common)
     if kind == "pascal_voc":
         return PascalVOCDetectionEvaluator(dataset_name)
     if kind == "lvis":
@@ -45,6 +53,12 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
     raise ConfigError(
         f"DATASETS.TEST has {dataset_name!r} with evaluator type {kind!r}; supported are coco, pascal_voc and lvis."
     )
+
+
+def _dense_predictions(folder: Path, stage: Path) -> Path:
+    """Return where the dense round of the same run has its predictions of the dataset that ``folder`` is for."""
+    inside = folder.relative_to(stage) if folder.is_relative_to(stage) else Path("inference")
+    return stage.parent / "round_00" / inside / PREDICTIONS
 
 
 def flatten_metrics(results: Any) -> dict[str, float]:
