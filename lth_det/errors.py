@@ -35,3 +35,7 @@ class ScopeError(LthDetError):
 
 class RunError(LthDetError):
     """A run directory is in a state that the command cannot go on from."""
+
+
+class ReportedElsewhereError(LthDetError):
+    """Another process of this run failed and says why; this one leaves with the same exit code and says nothing."""

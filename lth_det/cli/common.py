@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from lth_det.errors import LthDetError
+from lth_det.errors import LthDetError, ReportedElsewhereError
 from lth_det.io import atomic_write, to_json
 
 EXIT_OK = 0
@@ -27,6 +27,8 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     """
     try:
         code = main() or EXIT_OK
+    except ReportedElsewhereError:
+        code = EXIT_BAD_INPUT
     except LthDetError as error:
         code = _fail(str(error))
     except OSError as error:

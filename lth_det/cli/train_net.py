@@ -1,7 +1,6 @@
 """Train detectors and find their lottery tickets; Detectron2's command line."""
 
 import argparse
-import os
 from typing import Any
 
 from lth_det.cli.common import EXIT_OK, run_tool
@@ -32,15 +31,15 @@ def run(arguments: Any) -> int:
     """Check the input, then train or evaluate on the processes that the arguments ask for."""
     from detectron2.engine import launch
 
+    from lth_det.d2.distributed import is_torchrun, run_under_torchrun
     from lth_det.d2.run import prepare, train_or_evaluate
 
-    cfg = prepare(arguments)
-    if "LOCAL_RANK" in os.environ and "RANK" in os.environ:
-        from lth_det.d2.distributed import under_torchrun
-
-        with under_torchrun():
-            train_or_evaluate(arguments, cfg)
+    if is_torchrun():
+        run_under_torchrun(
+            lambda: prepare(arguments), lambda cfg: train_or_evaluate(arguments, cfg)
+        )
         return EXIT_OK
+    cfg = prepare(arguments)
     launch(
         train_or_evaluate,
         arguments.num_gpus,

@@ -1,10 +1,14 @@
 """The processes of a data-parallel run, through torch.distributed as Detectron2 sets it up."""
 
+from collections.abc import Callable
+
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
 
-from lth_det.errors import RunError
+from lth_det.errors import ReportedElsewhereError, RunError
+
+_DONE, _FAILED = b"done", b"failed"
 
 
 class Processes:
@@ -14,6 +18,29 @@ class Processes:
     def is_main(self) -> bool:
         """Whether this is the process of rank 0."""
         return bool(comm.is_main_process())
+
+    def on_main(self, work: Callable[[], bytes]) -> bytes:
+        """Let rank 0 do ``work`` and return its bytes on every process.
+
+        The ranks hear how it went before anything else, so that a failure stops all of them at once.
+
+        Raises:
+            Exception: what ``work`` raised, on rank 0.
+            ReportedElsewhereError: on the other ranks when ``work`` failed.
+        """
+        if comm.get_world_size() == 1:
+            return work()
+        if not self.is_main:
+            if self.broadcast(None) == _FAILED:
+                raise ReportedElsewhereError("Rank 0 failed; its message says why.")
+            return self.broadcast(None)
+        try:
+            content = work()
+        except BaseException:
+            self.broadcast(_FAILED)
+            raise
+        self.broadcast(_DONE)
+        return self.broadcast(content)
 
     def broadcast(self, value: bytes | None) -> bytes:
         """Return the bytes of rank 0 on every process (as uint8 tensors; nothing is pickled).
@@ -28,6 +55,8 @@ class Processes:
         device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
         size = torch.tensor([len(value or b"")], dtype=torch.int64, device=device)
         dist.broadcast(size, 0)
+        if not size.item():
+            return b""  # torch makes no tensor of an empty buffer
         if self.is_main:
             data = torch.frombuffer(bytearray(value or b""), dtype=torch.uint8).to(device)
         else:

@@ -1,35 +1,50 @@
 """From parsed arguments to a finished run: check the input first, then train or evaluate."""
 
+import contextlib
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import MetadataCatalog
 from detectron2.engine import default_setup
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from lth_det.d2.checkpoint import load_ticket_into
 from lth_det.d2.communicator import Processes
-from lth_det.d2.datasets import check_dataset_available, register_all
+from lth_det.d2.datasets import register_all
 from lth_det.d2.evaluation import flatten_metrics
 from lth_det.d2.plan import imp_plan
+from lth_det.d2.preflight import check_inputs, ticket_identity
 from lth_det.d2.setup_cfg import load_config
 from lth_det.d2.stages import DetectorStages
+from lth_det.d2.strict_checkpointer import StrictCheckpointer
 from lth_det.d2.trainer import LotteryTrainer
 from lth_det.env import package_versions
-from lth_det.errors import ConfigError, DataError, RunError
+from lth_det.errors import RunError
 from lth_det.experiments.imp import ImpRun
 from lth_det.experiments.run_dir import RunDir
+from lth_det.experiments.stage_runner import StageRunner
+from lth_det.experiments.ticket_run import TicketRun
 from lth_det.reports.run_report import write_run_report
 from lth_det.reports.terminal import rounds_text
+from lth_det.tickets.serialization import load_ticket
 
 logger = logging.getLogger(__name__)
 
-# Settings that change where or how fast a run goes, not what comes out.
-_NOT_IDENTITY = ("OUTPUT_DIR", "DATALOADER.NUM_WORKERS", "SOLVER.CHECKPOINT_PERIOD", "VIS_PERIOD")
+# Settings that change where or how fast a run goes, not what comes out; and the controls, which are stages of their own,
+# so that they can be added to a finished run.
+_NOT_IDENTITY = (
+    "OUTPUT_DIR",
+    "DATALOADER.NUM_WORKERS",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "VIS_PERIOD",
+    "LTH.CONTROLS",
+    "LTH.CONTROL_ROUNDS",
+)
 
 
 def prepare(arguments: Any) -> Any:
@@ -41,24 +56,10 @@ def prepare(arguments: Any) -> Any:
     Raises:
         ConfigError: a file, key or value is wrong, or the device is not there.
         DataError: a dataset is not registered, missing or damaged.
+        TicketFormatError: ``LTH.TICKET`` is no ticket or damaged.
     """
     cfg = load_config(arguments.config_file, arguments.opts)
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but torch finds no CUDA device; add MODEL.DEVICE cpu to the command."
-        )
-    register_all()
-    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        check_dataset_available(name)
-    weights = cfg.MODEL.WEIGHTS
-    if weights and "://" not in weights and not Path(weights).is_file():
-        raise ConfigError(
-            f"MODEL.WEIGHTS names {weights}, which does not exist; check the path or use ''."
-        )
-    if cfg.LTH.ENABLED and cfg.SEED < 0:
-        raise ConfigError(
-            "SEED is negative (random); lottery-ticket runs need a seed of at least 0."
-        )
+    check_inputs(cfg, eval_only=arguments.eval_only)
     cfg.freeze()
     return cfg
 
@@ -69,28 +70,34 @@ def train_or_evaluate(arguments: Any, cfg: Any) -> None:
     if cfg.LTH.NUM_THREADS:
         torch.set_num_threads(cfg.LTH.NUM_THREADS)
     run = RunDir(cfg.OUTPUT_DIR)
-    if not comm.is_main_process():
-        _main(arguments, cfg, run)
-        return
-    with run.lock():
+    with contextlib.ExitStack() as stack:
+        # One lock for the run; whoever does not get it stops before it writes so much as a log line.
+        Processes().on_main(lambda: str(stack.enter_context(run.lock())).encode())
         _main(arguments, cfg, run)
 
 
 def _main(arguments: Any, cfg: Any, run: RunDir) -> None:
     if arguments.eval_only:
         _set_up(arguments, cfg)
-        evaluate(cfg)
+        evaluate(cfg, resume=arguments.resume)
     elif cfg.LTH.ENABLED:
-        digest = ""
-        if comm.is_main_process():
-            digest = run.claim(run_settings(cfg))
+        digest = Processes().on_main(lambda: run.claim(run_settings(cfg)).encode()).decode()
         _set_up(arguments, cfg)
         run_lottery(cfg, run, digest, resume=arguments.resume)
     else:
+        Processes().on_main(lambda: _not_a_run(run))
         _set_up(arguments, cfg)
         trainer = LotteryTrainer(cfg)
         trainer.resume_or_load(resume=arguments.resume)
         trainer.train()
+
+
+def _not_a_run(run: RunDir) -> bytes:
+    if run.identity_file.exists():
+        raise RunError(
+            f"{run.root} holds a lottery-ticket run; for plain training (LTH.ENABLED False) choose another OUTPUT_DIR."
+        )
+    return b""
 
 
 def _set_up(arguments: Any, cfg: Any) -> None:
@@ -103,12 +110,27 @@ def _set_up(arguments: Any, cfg: Any) -> None:
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="lth_det")
 
 
-def evaluate(cfg: Any) -> dict[str, float]:
-    """Evaluate ``MODEL.WEIGHTS`` and return Detectron2's metrics, flat."""
+def evaluate(cfg: Any, *, resume: bool = False) -> dict[str, float]:
+    """Evaluate ``MODEL.WEIGHTS`` and return Detectron2's metrics, flat.
+
+    With ``LTH.TICKET`` its mask is put on the loaded weights; without ``MODEL.WEIGHTS`` the ticket's own are evaluated.
+
+    Args:
+        cfg: the configuration.
+        resume: take the last checkpoint in ``OUTPUT_DIR`` if there is one, as Detectron2 does.
+
+    Raises:
+        MaskMismatchError: the ticket is of another model.
+    """
     model = LotteryTrainer.build_model(cfg)
-    DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(
-        cfg.MODEL.WEIGHTS, resume=False
+    StrictCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(
+        cfg.MODEL.WEIGHTS, resume=resume
     )
+    if cfg.LTH.TICKET:
+        ticket = load_ticket(cfg.LTH.TICKET)
+        if cfg.MODEL.WEIGHTS or resume:
+            ticket = dataclasses.replace(ticket, weights=None)
+        load_ticket_into(model, ticket)
     results = LotteryTrainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
@@ -116,13 +138,14 @@ def evaluate(cfg: Any) -> dict[str, float]:
 
 
 def run_lottery(cfg: Any, run: RunDir, digest: str, *, resume: bool) -> dict[str, Any]:
-    """Run the rounds of ``cfg.LTH``, write the report, and return the content of ``results.json``."""
-    plan = imp_plan(cfg)
-    stages = 1 + len(plan.prune_rates) + len(plan.controls) * max(1, len(plan.control_rounds))
-    trainer = DetectorStages(cfg, stages=stages, resume=resume)
-    imp = ImpRun(trainer, plan, run, run_facts(cfg, digest), Processes())
-    trainer.skipped(imp.finished_stages())
-    results = imp()
+    """Run the rounds of ``cfg.LTH``, or train its ticket, write the report, and return the content of ``results.json``."""
+    trainer = DetectorStages(cfg, resume=resume)
+    parts = trainer, imp_plan(cfg), run, run_facts(cfg, digest), Processes()
+    experiment: StageRunner = (
+        TicketRun(*parts, ticket=load_ticket(cfg.LTH.TICKET)) if cfg.LTH.TICKET else ImpRun(*parts)
+    )
+    trainer.expect_stages(len(experiment.stage_names()) - experiment.finished_stages())
+    results = experiment()
     if comm.is_main_process():
         page = write_run_report(run.root)
         logger.info("Rounds:\n%s", rounds_text(results))
@@ -133,13 +156,19 @@ def run_lottery(cfg: Any, run: RunDir, digest: str, *, resume: bool) -> dict[str
 def run_settings(cfg: Any) -> dict[str, Any]:
     """Return the flat settings that a run's results depend on."""
     flat = _flatten(cfg, "")
-    return {key: value for key, value in flat.items() if key not in _NOT_IDENTITY}
+    settings = {key: value for key, value in flat.items() if key not in _NOT_IDENTITY}
+    # By its content; and a run from before there was this key goes on.
+    path = settings.pop("LTH.TICKET")
+    if path:
+        settings["LTH.TICKET"] = ticket_identity(path)
+    if comm.get_world_size() > 1:
+        # Each process draws its own random numbers, so that their number shows in the results.
+        settings["number of processes"] = comm.get_world_size()
+    return settings
 
 
 def run_facts(cfg: Any, digest: str) -> dict[str, Any]:
     """Return the facts about a run that ``results.json`` carries beside its rounds."""
-    if not cfg.DATASETS.TEST:
-        raise DataError("DATASETS.TEST is empty; a lottery-ticket run evaluates each round.")
     name = cfg.DATASETS.TEST[0]
     metadata = MetadataCatalog.get(name)
     return {

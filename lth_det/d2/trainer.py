@@ -17,6 +17,7 @@ from lth_det.d2.checkpoint import unwrap
 from lth_det.d2.evaluation import build_evaluator
 from lth_det.d2.hooks import MaskHook, RewindPointHook, SparsityWriterHook, StepSeedHook
 from lth_det.d2.module_groups import parameter_table_from_cfg
+from lth_det.d2.processes import ProcessesTrainer
 from lth_det.d2.train_data import build_train_loader
 from lth_det.tickets.mask import Mask
 
@@ -44,7 +45,7 @@ class RoundOptions:
     extra_hooks: Sequence[HookBase] = ()
 
 
-class LotteryTrainer(DefaultTrainer):
+class LotteryTrainer(ProcessesTrainer):
     """Trains one round of a lottery-ticket run; with ``options=None`` it is plain ``DefaultTrainer``.
 
     Hook order (each place matters):
