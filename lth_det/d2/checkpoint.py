@@ -60,12 +60,11 @@ def load_ticket_into(model: nn.Module, ticket: Ticket) -> None:
     """
     target = unwrap(model)
     parameters = dict(target.named_parameters())
-    missing = [name for name in ticket.mask if name not in parameters]
-    if missing:
+    try:
+        if ticket.weights is not None:
+            rewind_(target, ticket.weights)  # a ticket's weights hold all that its mask names
+        apply_mask_(parameters, ticket.mask)
+    except MaskMismatchError as error:
         raise MaskMismatchError(
-            f"The ticket is of another model: {len(missing)} of its {len(ticket.mask)} masked tensors are not in this "
-            f"one ({', '.join(missing)})."
-        )
-    if ticket.weights is not None:
-        rewind_(target, ticket.weights)
-    apply_mask_(parameters, ticket.mask)
+            f"The ticket is of another model ({ticket.provenance.source_task}): {error}"
+        ) from error

@@ -5,6 +5,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from lth_det.errors import ConfigError
+from lth_det.pruning.criteria import CRITERIA
 
 GROUP_KEYS = (
     "STEM",
@@ -29,8 +30,12 @@ def add_lth_config(cfg: Any) -> None:
     lth = CfgNode()
     cfg.LTH = lth
 
-    # Run the lottery-ticket rounds. False: plain Detectron2 training, nothing of this node is read.
+    # Run the lottery-ticket rounds. False: plain Detectron2 training; of this node only NUM_THREADS is read.
     lth.ENABLED = False
+    # If not empty: a ticket file to train instead of searching for one, in the folder "ticket" of OUTPUT_DIR: its mask on
+    # its weights (on the initialisation of MODEL.WEIGHTS and SEED if it has none), with RETRAIN_OPTS and REWIND.SCHEDULE
+    # as in a pruned round. With --eval-only its mask is put on MODEL.WEIGHTS.
+    lth.TICKET = ""
 
     _add_prunable_set(lth)
     _add_rounds(lth)
@@ -87,7 +92,8 @@ def _add_rewind(lth: Any) -> None:
     lth.REWIND.ITERATION = 0
     # Checkpoint for TO "pretrained"; empty = MODEL.WEIGHTS.
     lth.REWIND.WEIGHTS = ""
-    # "full": retrain for the whole schedule again (the predecessor's COCO runs); "remaining": from REWIND.ITERATION on.
+    # "full": retrain for the whole schedule again (the predecessor's COCO runs); "remaining": from REWIND.ITERATION on
+    # (TO "iteration" and "final" only; the control "random_reinit" always trains for the whole schedule).
     lth.REWIND.SCHEDULE = "full"
 
 
@@ -137,14 +143,21 @@ def check_lth_config(cfg: Any) -> None:
             "LTH.CONTROLS", name, ("random_layer_ratios", "random_reinit", "dense_rewound")
         )
     _check_rates(lth)
+    if lth.CRITERION not in CRITERIA:
+        _check_choice("LTH.CRITERION", lth.CRITERION, tuple(sorted(CRITERIA)))
     iteration, last = lth.REWIND.ITERATION, cfg.SOLVER.MAX_ITER
-    if not 0 <= iteration < last:
+    if lth.ENABLED and not 0 <= iteration < last:
         raise ConfigError(
             f"LTH.REWIND.ITERATION is {iteration}, but must be at least 0 and below SOLVER.MAX_ITER ({last})."
         )
     if lth.REWIND.TO == "pretrained" and not (lth.REWIND.WEIGHTS or cfg.MODEL.WEIGHTS):
         raise ConfigError(
             "LTH.REWIND.TO is 'pretrained', but neither LTH.REWIND.WEIGHTS nor MODEL.WEIGHTS names a checkpoint."
+        )
+    if lth.REWIND.SCHEDULE == "remaining" and lth.REWIND.TO in ("init", "pretrained"):
+        raise ConfigError(
+            f"LTH.REWIND.SCHEDULE is 'remaining', but after rewinding to {lth.REWIND.TO!r} the whole schedule remains; "
+            "use 'full'."
         )
     rounds = len(lth.TARGETS) or lth.ROUNDS
     for number in lth.CONTROL_ROUNDS:

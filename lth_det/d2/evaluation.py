@@ -1,5 +1,6 @@
 """Evaluators for the datasets that Detectron2 knows, chosen as its own ``train_net.py`` does."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str | None =
     Raises:
         ConfigError: no evaluator is known for the dataset.
     """
-    folder = Path(output_folder or Path(cfg.OUTPUT_DIR) / "inference")
-    if output_folder is None and len(cfg.DATASETS.TEST) > 1:
-        folder = folder / dataset_name
+    folder = Path(output_folder) if output_folder else predictions_folder(cfg, dataset_name)
     kind = getattr(MetadataCatalog.get(dataset_name), "evaluator_type", None)
     if kind in ("coco", "coco_person"):
         common = {
@@ -59,6 +58,24 @@ def _dense_predictions(folder: Path, stage: Path) -> Path:
     """Return where the dense round of the same run has its predictions of the dataset that ``folder`` is for."""
     inside = folder.relative_to(stage) if folder.is_relative_to(stage) else Path("inference")
     return stage.parent / "round_00" / inside / PREDICTIONS
+
+
+def predictions_folder(cfg: CfgNode, dataset_name: str) -> Path:
+    """Return where the predictions of a dataset are written (see :func:`build_evaluator`)."""
+    folder = Path(cfg.OUTPUT_DIR) / "inference"
+    return folder / dataset_name if len(cfg.DATASETS.TEST) > 1 else folder
+
+
+def stage_metrics(results: Any, datasets: Sequence[str]) -> dict[str, float]:
+    """Return the metrics of a stage by flat names; those of the first of several test datasets have no prefix.
+
+    So ``bbox/AP`` is always there, and it is the one of the dataset that ``results.json`` names.
+    """
+    flat = flatten_metrics(results)
+    if len(datasets) > 1:
+        first = f"{datasets[0]}/"
+        flat = {name.removeprefix(first): value for name, value in flat.items()}
+    return flat
 
 
 def flatten_metrics(results: Any) -> dict[str, float]:

@@ -78,6 +78,7 @@ def train_or_evaluate(arguments: Any, cfg: Any) -> None:
 
 def _main(arguments: Any, cfg: Any, run: RunDir) -> None:
     if arguments.eval_only:
+        cfg = _evaluation_cfg(cfg, run)
         _set_up(arguments, cfg)
         evaluate(cfg, resume=arguments.resume)
     elif cfg.LTH.ENABLED:
@@ -90,6 +91,17 @@ def _main(arguments: Any, cfg: Any, run: RunDir) -> None:
         trainer = LotteryTrainer(cfg)
         trainer.resume_or_load(resume=arguments.resume)
         trainer.train()
+
+
+def _evaluation_cfg(cfg: Any, run: RunDir) -> Any:
+    """Keep the evaluation of a checkpoint from overwriting the files of a lottery-ticket run."""
+    if not run.identity_file.exists():
+        return cfg
+    copy = cfg.clone()
+    copy.defrost()
+    copy.OUTPUT_DIR = str(run.root / "evaluation")
+    copy.freeze()
+    return copy
 
 
 def _not_a_run(run: RunDir) -> bytes:

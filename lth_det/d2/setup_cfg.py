@@ -52,7 +52,7 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> Any:
     add_narrow_resnet_config(cfg)
     if config_file:
         _merge_file(cfg, config_file)
-    _merge_options(cfg, opts)
+    merge_options(cfg, opts)
     check_lth_config(cfg)
     _warn_of_frozen_noise(cfg)
     return cfg
@@ -123,13 +123,18 @@ def _unknown_keys(
             yield from _unknown_keys(node[key], value, path)
 
 
-def _merge_options(cfg: Any, opts: Sequence[str]) -> None:
+def merge_options(cfg: Any, opts: Sequence[Any]) -> None:
+    """Merge ``KEY VALUE`` pairs into ``cfg``.
+
+    Raises:
+        ConfigError: a key is unknown, a value has the wrong type or is missing.
+    """
     if len(opts) % 2:
         raise ConfigError(
             f"The options must be pairs KEY VALUE, but {opts[-1]!r} has no value (or a pair before it is torn)."
         )
     for key, value in zip(opts[0::2], opts[1::2], strict=True):
-        _find_option(cfg, key)
+        _find_option(cfg, str(key))
         try:
             cfg.merge_from_list([key, value])
         except _MERGE_ERRORS as error:

@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from torch import Tensor, nn
 
 from lth_det.d2.checkpoint import load_checkpoint_weights, load_ticket_into, unwrap
-from lth_det.d2.evaluation import flatten_metrics
+from lth_det.d2.evaluation import predictions_folder, stage_metrics
 from lth_det.d2.module_groups import parameter_table_from_cfg
+from lth_det.d2.preflight import retraining_cfg
 from lth_det.d2.progress import ProgressHook, RunProgress
+from lth_det.d2.strict_checkpointer import StrictCheckpointer
 from lth_det.d2.train_data import seed_everything
 from lth_det.d2.trainer import LotteryTrainer, RoundOptions
 from lth_det.experiments.protocols import Stage, StageResult
 from lth_det.tickets.rewinding import capture_weights, rewind_
 from lth_det.tickets.scope import ParameterTable
+from lth_det.tickets.ticket import Ticket
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +32,13 @@ class DetectorStages:
 
     Args:
         cfg: the run's configuration; each stage gets a copy with its own ``OUTPUT_DIR``.
-        stages: number of stages of the run, for the progress line.
         resume: go on inside a stage from its last checkpoint, instead of starting it again.
     """
 
-    def __init__(self, cfg: Any, *, stages: int, resume: bool) -> None:
+    def __init__(self, cfg: Any, *, resume: bool) -> None:
         self._cfg = cfg
         self._resume = resume
-        self._stages = stages
-        self._progress = RunProgress(total=stages * cfg.SOLVER.MAX_ITER)
+        self._progress = RunProgress(total=cfg.SOLVER.MAX_ITER)
         self._table = parameter_table_from_cfg(cfg, self._build_model())
 
     @property
@@ -46,15 +46,23 @@ class DetectorStages:
         """The parameters of the model."""
         return self._table
 
-    def skipped(self, count: int) -> None:
-        """Take ``count`` finished stages out of the progress line."""
-        self._progress.total -= count * self._cfg.SOLVER.MAX_ITER
+    def expect_stages(self, count: int) -> None:
+        """Let the progress line reckon with ``count`` stages to train."""
+        self._progress.total = count * self._cfg.SOLVER.MAX_ITER
+
+    def check(self, ticket: Ticket) -> None:
+        """Check that mask and weights of a ticket fit this model.
+
+        Raises:
+            MaskMismatchError: they do not; all differences are named.
+        """
+        load_ticket_into(self._build_model(), ticket)
 
     def train(self, stage: Stage) -> StageResult:
         """Train a stage from its start, or with ``resume`` from its last checkpoint, and evaluate it."""
         cfg = self._stage_cfg(stage)
         # Initialisation: the same for every stage of the same seed, and on every rank.
-        seed_everything(stage.seed)
+        seed_everything(stage.initialisation)
         mask = None if stage.ticket is None else stage.ticket.mask
         options = RoundOptions(
             seed=stage.seed,
@@ -76,10 +84,10 @@ class DetectorStages:
         trainer.train()
         seconds = time.perf_counter() - start
         comm.synchronize()
-        predictions = Path(cfg.OUTPUT_DIR) / "inference" / "coco_instances_results.json"
+        predictions = predictions_folder(cfg, cfg.DATASETS.TEST[0]) / "coco_instances_results.json"
         return StageResult(
             weights=Path(cfg.OUTPUT_DIR) / "model_final.pth",
-            metrics=flatten_metrics(trainer.last_results),
+            metrics=stage_metrics(trainer.last_results, cfg.DATASETS.TEST),
             predictions=predictions if predictions.exists() else None,
             train_seconds=round(seconds, 3),
         )
@@ -92,13 +100,11 @@ class DetectorStages:
             trainer.start_at(stage.start_iteration)
 
     def _stage_cfg(self, stage: Stage) -> Any:
-        cfg = self._cfg.clone()
+        cfg = self._cfg.clone() if stage.ticket is None else retraining_cfg(self._cfg)
         cfg.defrost()
         cfg.OUTPUT_DIR = str(stage.folder)
-        if stage.ticket is not None:
-            cfg.merge_from_list(list(cfg.LTH.RETRAIN_OPTS))
-            if stage.ticket.weights is not None:
-                cfg.MODEL.WEIGHTS = ""  # everything comes from the ticket
+        if stage.ticket is not None and stage.ticket.weights is not None:
+            cfg.MODEL.WEIGHTS = ""  # everything comes from the ticket
         cfg.freeze()
         stage.folder.mkdir(parents=True, exist_ok=True)
         return cfg
@@ -111,7 +117,7 @@ class DetectorStages:
         """Return ``state`` with the values of the checkpoint ``path`` where it has some (names as Detectron2 maps them)."""
         model = self._build_model()
         rewind_(model, dict(state))
-        DetectionCheckpointer(model).load(str(path))
+        StrictCheckpointer(model).load(str(path))
         return capture_weights(unwrap(model).state_dict())
 
     def _build_model(self) -> nn.Module:

@@ -12,12 +12,12 @@ from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from torch import nn
 
-from lth_det.d2.atomic_checkpointer import AtomicCheckpointer
 from lth_det.d2.checkpoint import unwrap
 from lth_det.d2.evaluation import build_evaluator
 from lth_det.d2.hooks import MaskHook, RewindPointHook, SparsityWriterHook, StepSeedHook
 from lth_det.d2.module_groups import parameter_table_from_cfg
 from lth_det.d2.processes import ProcessesTrainer
+from lth_det.d2.strict_checkpointer import StrictCheckpointer
 from lth_det.d2.train_data import build_train_loader
 from lth_det.tickets.mask import Mask
 
@@ -73,7 +73,7 @@ class LotteryTrainer(ProcessesTrainer):
         options = self._options
         if options is not None:
             plain = self.checkpointer
-            self.checkpointer = AtomicCheckpointer(
+            self.checkpointer = StrictCheckpointer(
                 plain.model,
                 plain.save_dir,
                 save_to_disk=plain.save_to_disk,

@@ -1,0 +1,88 @@
+"""What a run needs, looked at before anything is written or trained: a mistake costs seconds, not the dense round."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lth_det.d2.datasets import check_dataset_available, register_all
+from lth_det.d2.setup_cfg import merge_options
+from lth_det.errors import ConfigError, DataError
+from lth_det.tickets.serialization import load_ticket, ticket_sha256
+
+
+def check_inputs(cfg: Any, *, eval_only: bool) -> None:
+    """Check device, datasets, weights, retraining options and ticket of a configuration.
+
+    Args:
+        cfg: from :func:`lth_det.d2.setup_cfg.load_config`.
+        eval_only: nothing will be trained.
+
+    Raises:
+        ConfigError: a file, key or value is wrong, or the device is not there.
+        DataError: a dataset is not registered, missing or damaged, or none is named.
+        TicketFormatError: ``LTH.TICKET`` is no ticket or damaged.
+    """
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but torch finds no CUDA device; add MODEL.DEVICE cpu to the command."
+        )
+    _check_datasets(cfg, eval_only=eval_only)
+    _check_file("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS)
+    if cfg.LTH.TICKET:
+        if not (cfg.LTH.ENABLED or eval_only):
+            raise ConfigError(
+                "LTH.TICKET is set, but LTH.ENABLED is False, so that nothing would be pruned; set LTH.ENABLED True."
+            )
+        load_ticket(cfg.LTH.TICKET)
+    if cfg.LTH.ENABLED:
+        _check_lottery(cfg)
+
+
+def retraining_cfg(cfg: Any) -> Any:
+    """Return a copy of the configuration with ``LTH.RETRAIN_OPTS`` merged in, not frozen.
+
+    Raises:
+        ConfigError: an option is unknown, has the wrong type, or lacks its value.
+    """
+    copy = cfg.clone()
+    copy.defrost()
+    try:
+        merge_options(copy, list(cfg.LTH.RETRAIN_OPTS))
+    except ConfigError as error:
+        raise ConfigError(f"LTH.RETRAIN_OPTS: {error}") from error
+    return copy
+
+
+def ticket_identity(path: str) -> str:
+    """Return what identifies the ticket that ``LTH.TICKET`` names, wherever the file lies: its SHA-256."""
+    return ticket_sha256(load_ticket(path))
+
+
+def _check_datasets(cfg: Any, *, eval_only: bool) -> None:
+    if not cfg.DATASETS.TRAIN and not eval_only:
+        raise DataError("DATASETS.TRAIN is empty; name a data set to train on.")
+    if not cfg.DATASETS.TEST and (eval_only or cfg.LTH.ENABLED):
+        raise DataError("DATASETS.TEST is empty; a lottery-ticket run evaluates each round.")
+    register_all()
+    for name in (*(() if eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST):
+        check_dataset_available(name)
+
+
+def _check_lottery(cfg: Any) -> None:
+    if cfg.SEED < 0:
+        raise ConfigError(
+            "SEED is negative (random); lottery-ticket runs need a seed of at least 0."
+        )
+    if cfg.LTH.REWIND.TO == "pretrained":
+        _check_file("LTH.REWIND.WEIGHTS", cfg.LTH.REWIND.WEIGHTS)
+    last, start = retraining_cfg(cfg).SOLVER.MAX_ITER, cfg.LTH.REWIND.ITERATION
+    if cfg.LTH.REWIND.SCHEDULE == "remaining" and start >= last:
+        raise ConfigError(
+            f"LTH.RETRAIN_OPTS sets SOLVER.MAX_ITER to {last}, but retraining starts at LTH.REWIND.ITERATION ({start})."
+        )
+
+
+def _check_file(key: str, path: str) -> None:
+    if path and "://" not in path and not Path(path).is_file():
+        raise ConfigError(f"{key} names {path}, which does not exist; check the path or use ''.")
