@@ -114,11 +114,17 @@ class Comparison:
 
     def _axis(self, axis: Axis) -> dict[str, Any]:
         deltas = {b.name: self._bin(axis, b) for b in axis.bins}
-        adjusted = statistics.holm([_nan(d["p"]) for d in deltas.values()])
+        adjusted = statistics.holm([self._refined_p(b, deltas[b.name]["delta"]) for b in axis.bins])
         for delta, p in zip(deltas.values(), adjusted, strict=True):
             if math.isfinite(p):
                 delta["significant"] = bool(p <= 1 - self._options.level)
         return deltas
+
+    def _refined_p(self, bin_: AxisBin, delta: float) -> float:
+        one, two = self._rows_of(bin_)
+        if one is None or two is None or not math.isfinite(delta):
+            return math.nan
+        return statistics.refined_p(delta, (one - two)[: self._draws.count])
 
     def _bin(self, axis: Axis, bin_: AxisBin) -> dict[str, Any]:
         values = tuple(

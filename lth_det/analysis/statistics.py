@@ -80,6 +80,13 @@ def normal_p(estimate: float, replicates: FloatArray) -> float:
     return math.erfc(abs(estimate) / error / math.sqrt(2.0))
 
 
+def refined_p(estimate: float, replicates: FloatArray) -> float:
+    """Return the bootstrap p, continued below its floor of 2 / (B + 1) by the normal p; for corrections over many bins."""
+    p = bootstrap_p(replicates)
+    floor = 2.0 / (int(np.isfinite(replicates).sum()) + 1)
+    return min(p, normal_p(estimate, replicates)) if p <= floor * (1 + 1e-9) else p
+
+
 def sign_test(better: int, worse: int) -> float:
     """Return the exact two-sided p of the sign test; equal pairs are left out before. 1.0 without any pair."""
     number = better + worse

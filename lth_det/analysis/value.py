@@ -245,7 +245,7 @@ def _statistics(study: Study) -> dict[str, Any]:
         "margin": options.margin,
         "method": method,
         "note": "intervals of a model with fewer than 3 seeds hold image noise only; bins of an axis are corrected by "
-        "Holm, classes by Benjamini-Hochberg at 5 %",
+        "Holm (a p at the floor of the bootstrap is continued by the normal law), classes by Benjamini-Hochberg at 5 %",
         "class_p": "normal p from delta / bootstrap standard error (a bootstrap p is never below 2 / (replicates + 1))",
     }
 

@@ -58,6 +58,13 @@ def test_normal_p_of_1_96_standard_errors_is_0_05():
     assert st.normal_p(0.1, np.zeros(5)) == 0.0
 
 
+def test_refined_p_goes_below_the_floor_only_there():
+    far, near = np.linspace(4.0, 6.0, 99), np.linspace(-0.5, 1.5, 99)
+    assert st.bootstrap_p(far) == pytest.approx(0.02)
+    assert st.refined_p(5.0, far) == st.normal_p(5.0, far) < 1e-6
+    assert st.refined_p(0.5, near) == st.bootstrap_p(near) > 0.02
+
+
 @pytest.mark.parametrize(
     ("better", "worse", "expected"),
     [(5, 5, 1.0), (8, 2, 0.109375), (10, 0, 2 / 1024), (0, 0, 1.0), (0, 1, 1.0)],
