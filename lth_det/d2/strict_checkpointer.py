@@ -1,5 +1,6 @@
 """Detectron2's checkpointer, but files are either whole or absent, and a file that gives nothing is an error."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class StrictCheckpointer(DetectionCheckpointer):
                 f"{self._path} holds something else than named tensors ({error})."
             ) from error
         # Detectron2 only logs what does not fit: a file of another model "loads" and changes nothing.
-        if set(self.model.state_dict()) <= set(incompatible.missing_keys):
+        if {name for name, _ in self.model.named_parameters()} <= set(incompatible.missing_keys):
             raise RunError(
                 f"{self._path} holds no tensor with a name and shape of this model, so nothing was loaded from it; "
                 "name a checkpoint of this architecture."
@@ -58,11 +59,12 @@ class StrictCheckpointer(DetectionCheckpointer):
         """Write ``<name>.pth`` with the model, the checkpointables and ``kwargs``, and note it as the last one.
 
         Raises:
-            RunError: the file cannot be written.
+            RunError: the file cannot be written, or a weight is not finite: each file on disk is a good state.
         """
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict()}
+        self._check_finite(data["model"], kwargs.get("iteration"))
         data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
         data.update(kwargs)
         path = Path(self.save_dir) / f"{name}.pth"
@@ -76,6 +78,16 @@ class StrictCheckpointer(DetectionCheckpointer):
                     f"{path} cannot be written ({error}); free some space and run the same command with --resume."
                 ) from error
         self.tag_last_checkpoint(path.name)
+
+    def _check_finite(self, weights: Mapping[str, torch.Tensor], iteration: int | None) -> None:
+        bad = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
+        if bad:
+            last = self.get_checkpoint_file() if self.has_checkpoint() else "not there yet"
+            raise RunError(
+                f"Training diverged: after iteration {iteration} the values of {bad[0]} and {len(bad) - 1} more tensors "
+                f"are not finite, so nothing is saved or pruned; the last good checkpoint is {last}; lower "
+                "SOLVER.BASE_LR or raise SOLVER.WARMUP_ITERS and choose another OUTPUT_DIR."
+            )
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Note the newest checkpoint in ``last_checkpoint``."""
