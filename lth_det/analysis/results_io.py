@@ -101,8 +101,8 @@ def detections_of(loaded: Loaded, truth: GroundTruth, *, iou_type: str) -> Detec
         box = _mask_boxes(codes)
         if records and records[0].get("bbox"):
             notes.append(
-                f"{where}: results have boxes and masks; the size of a result is that of its mask, "
-                "as in Detectron2 (pycocotools on the file as it is would take its box)."
+                "Results have boxes and masks: for masks the size of a result is that of its mask, as in Detectron2 "
+                "(pycocotools on the file as it is would take its box)."
             )
     else:
         keypoints, box = _points(records, truth, where)

@@ -12,10 +12,14 @@ from lth_det.errors import InputError
 
 @dataclass(frozen=True)
 class RunInput:
-    """What ``results.json`` of a run says: ground truth, images, result files and facts per model, notes."""
+    """What ``results.json`` of a run says: ground truth, images, result files and facts per model, notes.
+
+    ``train`` is the training annotation file, None when the run does not name one (``dataset.train_json_file``).
+    """
 
     ground_truth: str
     image_root: str | None
+    train: str | None
     results: dict[str, str]
     info: dict[str, ModelInfo]
     notes: tuple[str, ...]
@@ -61,8 +65,8 @@ def read_run(folder: str | os.PathLike[str]) -> RunInput:
         )
     if not results:
         raise InputError(f"{path}: no round has predictions; finish the run, or evaluate it again.")
-    images = dataset.get("image_root")
-    return RunInput(truth, images if isinstance(images, str) else None, results, info, tuple(notes))
+    images, train = (_text(dataset.get(key)) for key in ("image_root", "train_json_file"))
+    return RunInput(truth, images, train, results, info, tuple(notes))
 
 
 def _name(stage: Any, path: Path) -> str:
@@ -72,6 +76,10 @@ def _name(stage: Any, path: Path) -> str:
     if "name" in stage:
         return f"{stage['name']}_{number:02d}".replace("/", "_")
     return "dense" if number == 0 else f"round_{number:02d}"
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _number(value: Any) -> float | None:

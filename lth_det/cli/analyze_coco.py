@@ -90,7 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
         difficulty_from=arguments.difficulty_from,
         **analyze_options.values(arguments),
     )
-    result = analyze(truth, results, train=arguments.train_gt, options=options, info=info)
+    train = arguments.train_gt or (folder.train if folder else None)
+    result = analyze(truth, results, train=train, options=options, info=info)
     value = result.to_dict()
     if folder is not None:
         value["warnings"] = [*folder.notes, *value["warnings"]]

@@ -45,7 +45,12 @@ def run_folder(tmp_path):
         "controls": [
             stage("control_random_01", name="random", round=1, prune_rate=0.8, sparsity=0.78)
         ],
-        "dataset": {"name": "d", "json_file": str(tmp_path / "gt.json"), "image_root": "/nowhere"},
+        "dataset": {
+            "name": "d",
+            "json_file": str(tmp_path / "gt.json"),
+            "image_root": "/nowhere",
+            "train_json_file": str(tmp_path / "gt.json"),
+        },
     }
     (tmp_path / "results.json").write_text(json.dumps(value))
     return tmp_path
@@ -98,6 +103,7 @@ def test_the_command_on_a_run(run_folder, capsys, monkeypatch):
     assert value["model_order"] == ["dense", "round_01", "random_01"]
     assert value["inputs"]["models"]["round_01"]["sparsity"] == 0.78
     assert value["reference"] == "dense"
+    assert value["parameters"]["frequency_source"].endswith("training annotations (--train-gt)")
     assert asked == [(out, "/nowhere")]
 
 
