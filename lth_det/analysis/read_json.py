@@ -1,8 +1,6 @@
 """Reading a JSON file once: bytes, hash and value, with a sentence for everything that can go wrong."""
 
 import hashlib
-import importlib
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -10,9 +8,6 @@ from typing import Any
 
 from lth_det.analysis.columns import Source
 from lth_det.errors import InputError
-
-# A faster reader is used when it is there; nothing but speed depends on it.
-_ORJSON: Any = importlib.import_module("orjson") if importlib.util.find_spec("orjson") else None
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -34,11 +29,6 @@ def parse_json(data: bytes, where: str) -> Any:
     Raises:
         InputError: not JSON, not UTF-8, or nested too deeply.
     """
-    if _ORJSON is not None:
-        try:
-            return _ORJSON.loads(data)
-        except _ORJSON.JSONDecodeError:
-            pass  # NaN is not JSON for orjson: let the standard library decide and say where the fault is
     try:
         return json.loads(data)
     except json.JSONDecodeError as error:
