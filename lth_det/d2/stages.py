@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lth_det.d2.checkpoint import load_checkpoint_weights, load_ticket_into, unwrap
 from lth_det.d2.evaluation import predictions_folder, stage_metrics
+from lth_det.d2.metrics_file import trim_metrics
 from lth_det.d2.module_groups import parameter_table_from_cfg
 from lth_det.d2.preflight import retraining_cfg
 from lth_det.d2.progress import ProgressHook, RunProgress
@@ -94,6 +95,10 @@ class DetectorStages:
 
     def _load(self, trainer: LotteryTrainer, stage: Stage, *, resumed: bool) -> None:
         trainer.resume_or_load(resume=resumed)
+        if resumed:
+            trainer.complete_checkpoints()
+            if comm.is_main_process():
+                trim_metrics(stage.folder / "metrics.json", trainer.start_iter)
         if stage.ticket is not None and not resumed:
             load_ticket_into(trainer.model, stage.ticket)
         if not resumed and stage.start_iteration:
@@ -129,5 +134,5 @@ class DetectorStages:
 
 def _forget_old_files(folder: Path) -> None:
     """Remove what an unfinished earlier try left, so that nothing of it is taken for this one's."""
-    for name in ("last_checkpoint", "metrics.json"):
+    for name in ("last_checkpoint", "metrics.json", "model_final.pth"):
         (folder / name).unlink(missing_ok=True)

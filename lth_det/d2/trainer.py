@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from detectron2.data import build_detection_train_loader
 from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine.hooks import EvalHook
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from torch import nn
 
@@ -19,6 +21,7 @@ from lth_det.d2.module_groups import parameter_table_from_cfg
 from lth_det.d2.processes import ProcessesTrainer
 from lth_det.d2.strict_checkpointer import StrictCheckpointer
 from lth_det.d2.train_data import build_train_loader
+from lth_det.errors import RunError
 from lth_det.tickets.mask import Mask
 
 logger = logging.getLogger(__name__)
@@ -61,6 +64,7 @@ class LotteryTrainer(ProcessesTrainer):
     """
 
     start_iter: int
+    _hooks: list[HookBase]
     iter: int
     checkpointer: Any
 
@@ -109,6 +113,36 @@ class LotteryTrainer(ProcessesTrainer):
         super().resume_or_load(resume=resume)
         if self._options is not None and self.start_iter:
             self._restart_data()
+
+    def complete_checkpoints(self) -> None:
+        """Write ``model_final.pth`` if the process was killed between the last periodic checkpoint and it."""
+        newest = Path(self.checkpointer.get_checkpoint_file()).name
+        if self.start_iter >= self.max_iter and newest != "model_final.pth":
+            self.checkpointer.save("model_final", iteration=self.max_iter - 1)
+
+    def run_step(self) -> None:
+        """Do one step.
+
+        Raises:
+            RunError: the loss is not finite any more. (Plain training raises Detectron2's ``FloatingPointError``.)
+        """
+        try:
+            super().run_step()
+        except FloatingPointError as error:
+            if self._options is None:
+                raise
+            saved = self.checkpointer.has_checkpoint()
+            raise RunError(
+                f"Training diverged at iteration {self.iter} ({_losses(error, self.storage)}); nothing was pruned after it; the last "
+                f"good checkpoint is {self.checkpointer.get_checkpoint_file() if saved else 'not there yet'}; lower "
+                "SOLVER.BASE_LR or raise SOLVER.WARMUP_ITERS and choose another OUTPUT_DIR."
+            ) from error
+
+    def after_train(self) -> None:
+        """Let the hooks finish; a training that failed in its last step is not evaluated."""
+        if self._options is not None and self.iter < self.max_iter:
+            self._hooks = [hook for hook in self._hooks if not isinstance(hook, EvalHook)]
+        super().after_train()
 
     def _restart_data(self) -> None:
         if self._options is None:
@@ -169,6 +203,16 @@ class LotteryTrainer(ProcessesTrainer):
     def build_evaluator(cls, cfg: Any, dataset_name: str) -> Any:
         """Return the evaluator of a dataset (see :func:`lth_det.d2.evaluation.build_evaluator`)."""
         return build_evaluator(cfg, dataset_name)
+
+
+def _losses(error: FloatingPointError, storage: Any) -> str:
+    """Return what Detectron2 says of the losses, on one line and without NumPy's type names."""
+    text = re.sub(r"np\.float\d+\(([^)]*)\)", r"\1", " ".join(str(error).split()))
+    if "loss_dict" in text:
+        return text[text.find("loss_dict") :]
+    # The proposals were not finite, before any loss was computed.
+    before = {name: value for name, (value, _) in storage.latest().items() if "loss" in name}
+    return f"{text.rstrip('.!')}; losses of the step before: {before or 'none'}"
 
 
 def _mask_gradients(cfg: Any) -> bool:

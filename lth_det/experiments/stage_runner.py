@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lth_det.experiments.emptied import emptied
 from lth_det.experiments.plan import ImpPlan
 from lth_det.experiments.protocols import Communicator, SingleProcess, Stage, StageTrainer
 from lth_det.experiments.results import stage_record, write_results
@@ -78,6 +79,14 @@ class StageRunner:
                 copy.write_bytes(content)
                 ticket = load_ticket(copy)
         self.communicator.agree(ticket.mask.sha256(), f"The mask of {name}")
+        lost = emptied(self.trainer.table, ticket.mask) if self.communicator.is_main else []
+        if lost:
+            logger.warning(
+                "%s: the mask keeps no weight of %s: nothing passes there any more; a lower prune rate or another "
+                "LTH.SCOPE keeps some.",
+                name,
+                ", ".join(lost),
+            )
         return ticket
 
     def _train(self, stage: Stage, *, number: int, control: str | None = None) -> dict[str, Any]:
