@@ -93,7 +93,7 @@ def _add_rewind(lth: Any) -> None:
     # Checkpoint for TO "pretrained"; empty = MODEL.WEIGHTS.
     lth.REWIND.WEIGHTS = ""
     # "full": retrain for the whole schedule again (the predecessor's COCO runs); "remaining": from REWIND.ITERATION on
-    # (TO "iteration" and "final" only; the control "random_reinit" always trains for the whole schedule).
+    # (after TO "init" or "pretrained", and for the control "random_reinit", the whole schedule remains).
     lth.REWIND.SCHEDULE = "full"
 
 
@@ -117,7 +117,8 @@ def _add_training(lth: Any) -> None:
 def _add_controls(lth: Any) -> None:
     # ---- Controls ---------------------------------------------------------------------------------------------------
     # Runs that share the schedule of a pruned round and differ in one thing: "random_layer_ratios" (random mask with
-    # the ticket's per-layer counts, same rewind weights), "random_reinit" (the ticket's mask, fresh random weights),
+    # the ticket's per-layer counts, same rewind weights), "random_reinit" (the ticket's mask, another draw of the
+    # initialisation; what MODEL.WEIGHTS gives, it gives again),
     # "dense_rewound" (nothing pruned, same rewind weights: what rewinding and training again do by themselves).
     lth.CONTROLS = ()
     # Rounds that get the controls; empty = the last one.
@@ -153,11 +154,6 @@ def check_lth_config(cfg: Any) -> None:
     if lth.REWIND.TO == "pretrained" and not (lth.REWIND.WEIGHTS or cfg.MODEL.WEIGHTS):
         raise ConfigError(
             "LTH.REWIND.TO is 'pretrained', but neither LTH.REWIND.WEIGHTS nor MODEL.WEIGHTS names a checkpoint."
-        )
-    if lth.REWIND.SCHEDULE == "remaining" and lth.REWIND.TO in ("init", "pretrained"):
-        raise ConfigError(
-            f"LTH.REWIND.SCHEDULE is 'remaining', but after rewinding to {lth.REWIND.TO!r} the whole schedule remains; "
-            "use 'full'."
         )
     rounds = len(lth.TARGETS) or lth.ROUNDS
     for number in lth.CONTROL_ROUNDS:

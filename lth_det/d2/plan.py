@@ -5,6 +5,13 @@ from typing import Any
 from lth_det.experiments.plan import ImpPlan, round_prune_rates
 
 
+def start_iteration(lth: Any) -> int:
+    """Return the place in the schedule at which pruned rounds start."""
+    # Weights from before the first iteration have the whole schedule before them.
+    later = lth.REWIND.SCHEDULE == "remaining" and lth.REWIND.TO in ("iteration", "final")
+    return int(lth.REWIND.ITERATION) if later else 0
+
+
 def imp_plan(cfg: Any) -> ImpPlan:
     """Return the plan that ``cfg.LTH`` describes."""
     lth = cfg.LTH
@@ -23,7 +30,7 @@ def imp_plan(cfg: Any) -> ImpPlan:
         rewind_to=lth.REWIND.TO,
         rewind_iteration=lth.REWIND.ITERATION,
         rewind_weights=lth.REWIND.WEIGHTS or cfg.MODEL.WEIGHTS,
-        start_iteration=lth.REWIND.ITERATION if lth.REWIND.SCHEDULE == "remaining" else 0,
+        start_iteration=start_iteration(lth),
         seed=cfg.SEED,
         controls=tuple(lth.CONTROLS),
         control_rounds=tuple(lth.CONTROL_ROUNDS),

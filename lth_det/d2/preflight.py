@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from lth_det.d2.datasets import check_dataset_available, register_all
+from lth_det.d2.plan import start_iteration
 from lth_det.d2.setup_cfg import merge_options
 from lth_det.errors import ConfigError, DataError
 from lth_det.tickets.serialization import load_ticket, ticket_sha256
@@ -76,8 +77,8 @@ def _check_lottery(cfg: Any) -> None:
         )
     if cfg.LTH.REWIND.TO == "pretrained":
         _check_file("LTH.REWIND.WEIGHTS", cfg.LTH.REWIND.WEIGHTS)
-    last, start = retraining_cfg(cfg).SOLVER.MAX_ITER, cfg.LTH.REWIND.ITERATION
-    if cfg.LTH.REWIND.SCHEDULE == "remaining" and start >= last:
+    last, start = retraining_cfg(cfg).SOLVER.MAX_ITER, start_iteration(cfg.LTH)
+    if start >= last:
         raise ConfigError(
             f"LTH.RETRAIN_OPTS sets SOLVER.MAX_ITER to {last}, but retraining starts at LTH.REWIND.ITERATION ({start})."
         )

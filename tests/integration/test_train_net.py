@@ -130,6 +130,19 @@ MISTAKES = {
     "rates that fall": ({}, ["LTH.TARGETS", "(0.8, 0.5)"], "must ascend"),
     "rewind point after the end": ({}, ["LTH.REWIND.ITERATION", "12"], "LTH.REWIND.ITERATION is 12"),
     "unknown dataset": ({}, ["DATASETS.TRAIN", "('nothing_train',)"], "nothing_train"),
+    "unknown criterion": ({}, ["LTH.CRITERION", "magnitud"], "magnitud"),
+    "unknown retraining option": ({}, ["LTH.RETRAIN_OPTS", "['SOLVER.MAX_ITERS', 4]"], "LTH.RETRAIN_OPTS: There is no"),
+    "torn retraining option": ({}, ["LTH.RETRAIN_OPTS", "['SOLVER.MAX_ITER']"], "LTH.RETRAIN_OPTS: The options must"),
+    "retraining that starts after its end": (
+        {}, ["LTH.REWIND.SCHEDULE", "remaining", "LTH.RETRAIN_OPTS", "['SOLVER.MAX_ITER', 2]"], "LTH.REWIND.ITERATION (3)"),
+    "missing weights to rewind to": (
+        {}, ["LTH.REWIND.TO", "pretrained", "LTH.REWIND.WEIGHTS", "no/such.pth"], "LTH.REWIND.WEIGHTS names no/such.pth"),
+    "no weights to rewind to": ({}, ["LTH.REWIND.TO", "pretrained"], "neither LTH.REWIND.WEIGHTS nor MODEL.WEIGHTS"),
+    "nothing to train on": ({}, ["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
+    "nothing to test on": ({}, ["DATASETS.TEST", "()"], "DATASETS.TEST is empty"),
+    "no seed": ({}, ["SEED", "-1"], "SEED is negative"),
+    "control of a round that is not there": ({}, ["LTH.CONTROL_ROUNDS", "(3,)"], "LTH.CONTROL_ROUNDS has 3"),
+    "unknown control": ({}, ["LTH.CONTROLS", "('random',)"], "LTH.CONTROLS is 'random'"),
     "missing weights": ({}, ["MODEL.WEIGHTS", "no/such.pth"], "no/such.pth"),
 }  # fmt: skip
 
