@@ -9,7 +9,21 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from lth_det.analysis.compiled import KernelUnavailableError, load_compiled
+
 POINTS = 17
+
+
+def _backends():
+    """Both back ends where there is a C compiler, NumPy alone elsewhere."""
+    try:
+        load_compiled()
+    except KernelUnavailableError:
+        return ("numpy",)
+    return ("numpy", "compiled")
+
+
+BACKENDS = _backends()
 WIDTH, HEIGHT = 320, 240
 
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from coco_oracle import make_coco
+from coco_oracle import BACKENDS, make_coco
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as mask_api
@@ -228,7 +228,7 @@ def test_nothing_at_all_and_only_crowds():
     assert run(crowd, RESULTS)["models"]["a"]["bbox"]["AP"] is None
 
 
-@pytest.mark.parametrize("backend", ["numpy", "compiled"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_empty_input_goes_through_every_part(backend):
     options = Options(replicates=20, backend=backend)
     value = analyze(TRUTH, {"a": RESULTS, "b": []}, options=options).to_dict()

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from coco_oracle import make_coco, oracle, oracle_tables
-from test_parity import BACKENDS, evaluate
+from coco_oracle import BACKENDS, make_coco, oracle, oracle_tables
+from test_parity import evaluate
 
 from lth_det.analysis.axes import FIRST, FULL, SECOND
 from lth_det.analysis.bootstrap import ModelReplicates, bootstrap_file, draw, row_means

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from coco_oracle import make_coco, oracle, oracle_tables
-from test_parity import BACKENDS, SOURCE, evaluate
+from coco_oracle import BACKENDS, make_coco, oracle, oracle_tables
+from test_parity import SOURCE, evaluate
 
 from lth_det.analysis.analyze import analyze
 from lth_det.analysis.attributes import COCO_SIZE, Attribute, edges_to_bins

@@ -1,10 +1,10 @@
 """Random data sets, made by hypothesis, through both back ends and pycocotools: ties, crowds, duplicates, empty cells."""
 
 import numpy as np
-from coco_oracle import oracle, oracle_tables
+from coco_oracle import BACKENDS, oracle, oracle_tables
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_parity import BACKENDS, evaluate
+from test_parity import evaluate
 
 # Few distinct coordinates and scores: equal IoUs, equal scores and boxes on the edges of area ranges are common.
 BOX = st.tuples(

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from coco_oracle import make_coco, oracle, oracle_tables
+from coco_oracle import BACKENDS, make_coco, oracle, oracle_tables
 
 from lth_det.analysis.attributes import COCO_SIZE, OCCLUSION, Attribute, edges_to_bins
 from lth_det.analysis.backends import get_backend
@@ -14,7 +14,6 @@ from lth_det.analysis.groups import group_table, make_groups
 from lth_det.analysis.overlap import resolve_sigmas
 from lth_det.analysis.results_io import Loaded, detections_of
 
-BACKENDS = ("numpy", "compiled")
 SOURCE = Source(None, None, None, 0)
 CASES = {
     "plain": {},
@@ -130,6 +129,7 @@ def test_a_cross_of_geometry_and_state_uses_both_rules(backend):
     np.testing.assert_allclose(table.ap[:, :, group], ap[:, :, 0], rtol=0, atol=1e-12)
 
 
+@pytest.mark.skipif(len(BACKENDS) < 2, reason="there is no C compiler")
 @pytest.mark.parametrize("iou_type", ["bbox", "segm", "keypoints"])
 def test_both_back_ends_give_the_same(iou_type):
     truth, results = make_coco(
@@ -138,7 +138,7 @@ def test_both_back_ends_give_the_same(iou_type):
     attributes = (COCO_SIZE, OCCLUSION)
     one, two = (
         evaluate(truth, results, iou_type, attributes=attributes, crosses=(attributes,), backend=b)
-        for b in BACKENDS
+        for b in (BACKENDS[0], BACKENDS[-1])
     )
     np.testing.assert_array_equal(one[1].overlap, two[1].overlap)
     for name in ("hit", "ignored", "match"):
@@ -162,7 +162,8 @@ def test_cells_of_more_than_64_objects_and_more_than_64_groups():
         detections=lambda _, found: found.area,
     )
     one, two = (
-        evaluate(truth, results, "bbox", attributes=(fine,), backend=b)[2] for b in BACKENDS
+        evaluate(truth, results, "bbox", attributes=(fine,), backend=b)[2]
+        for b in (BACKENDS[0], BACKENDS[-1])
     )
     np.testing.assert_allclose(one.ap, two.ap, rtol=0, atol=1e-13)
     assert one.ap.shape[2] == 74

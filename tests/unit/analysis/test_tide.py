@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from coco_oracle import make_coco
+from coco_oracle import BACKENDS, make_coco
 from test_bootstrap import repeated
 from test_parity import evaluate
 
@@ -115,7 +115,7 @@ def test_every_type_by_hand():
     assert found.count.sum(axis=1).tolist() == [1, 1, 1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("backend", ["numpy", "compiled"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_replicates_of_gains(backend):
     """With every image once a row is the gain itself; with weights it is the gain on data with images repeated."""
     truth, results = make_coco(3, images=20, per_image=6.0)
