@@ -189,3 +189,14 @@ def test_each_step_draws_the_same_numbers_wherever_the_run_started():
         trainer_with(model, optimizer, [StepSeedHook(11)]).train(start, 4)
     assert drawn["whole"][2:] == drawn["resumed"]
     assert len(set(drawn["whole"])) == 4
+
+
+def test_processes_draw_different_numbers(monkeypatch):
+    drawn = []
+    for rank in range(3):
+        monkeypatch.setattr("lth_det.d2.hooks.comm.get_rank", lambda rank=rank: rank)
+        hook = StepSeedHook(11)
+        hook.trainer = type("At", (), {"iter": 4})
+        hook.before_step()
+        drawn.append(float(torch.rand(())))
+    assert len(set(drawn)) == 3

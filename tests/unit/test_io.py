@@ -51,6 +51,15 @@ def test_the_data_are_on_the_disk_before_the_name_changes(tmp_path, monkeypatch)
     assert renamed == [False, True]  # the file before, the folder after
 
 
+def test_whoever_reads_the_old_file_goes_on_reading_it(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old and long")
+    with path.open() as reader:
+        atomic_write(path, "new")
+        assert reader.read() == "old and long"
+    assert path.read_text() == "new"
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"file.child.x cannot be written"):

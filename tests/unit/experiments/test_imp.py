@@ -11,8 +11,9 @@ from lth_det.experiments.imp import ImpRun
 from lth_det.experiments.plan import ImpPlan
 from lth_det.experiments.run_dir import RunDir
 from lth_det.experiments.snapshot import load_snapshot
+from lth_det.pruning.criteria import CRITERIA
 from lth_det.tickets.apply import count_revived
-from lth_det.tickets.serialization import load_ticket
+from lth_det.tickets.serialization import load_ticket, ticket_sha256
 
 PLAN = ImpPlan(
     prune_rates=(0.5, 0.75),
@@ -294,3 +295,39 @@ def test_stopped_at_any_place_the_results_hold_every_finished_stage(tmp_path, mo
     assert all(value["rounds"] == json.loads(json.dumps(writes[-1]["rounds"])) for value in writes)
     assert all(value["controls"] == writes[-1]["controls"] for value in writes)
     assert [row["stage"] for row in complete["rounds"]] == ["round_00", "round_01", "round_02"]
+
+
+def test_what_a_round_pruned_stays_pruned_whatever_the_criterion_says(tmp_path, monkeypatch):
+    class Smallest:
+        """Keeps the smallest: the zeros of the round before, if nothing held them."""
+
+        name = "smallest"
+
+        def scores(self, weights):
+            return {name: -weight.abs() for name, weight in weights.items()}
+
+    monkeypatch.setitem(CRITERIA, "smallest", Smallest)
+    run(tmp_path, criterion="smallest", controls=())
+    first, second = (
+        load_ticket(tmp_path / f"round_0{number}/ticket.safetensors").mask for number in (1, 2)
+    )
+    assert second.is_nested_in(first)
+
+
+def test_tickets_say_where_they_come_from(tmp_path):
+    _, _, results = run(tmp_path, task="shapes_train", source_weights="imagenet.pth")
+    tickets = [load_ticket(tmp_path / f"round_0{number}/ticket.safetensors") for number in (1, 2)]
+    first, second = (ticket.provenance for ticket in tickets)
+    assert first.parent_sha256 is None
+    assert (
+        second.parent_sha256 == results["rounds"][1]["ticket_sha256"] == ticket_sha256(tickets[0])
+    )
+    assert (first.round, second.round) == (1, 2)
+    assert second.prune_rate == pytest.approx(0.75)
+    assert second.sparsity == results["rounds"][2]["sparsity"]
+    assert (second.seed, second.rewind) == (PLAN.seed, "iteration 2")
+    assert (second.source_task, second.source_weights) == ("shapes_train", "imagenet.pth")
+    assert second.extra["trained_weights_sha256"] == results["rounds"][1]["weights_sha256"]
+    control = load_ticket(tmp_path / "round_02_random_reinit/ticket.safetensors").provenance
+    assert control.criterion == "random_reinit"
+    assert control.extra["control_of"] == "round_02"

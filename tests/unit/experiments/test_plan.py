@@ -38,6 +38,14 @@ def test_a_group_with_its_own_rate_keeps_pace_with_the_others():
     assert plan.group_rate("fpn", 2) == pytest.approx(0.36)
 
 
+def test_a_group_with_its_own_rate_follows_uneven_steps_of_the_others():
+    plan = dataclasses.replace(PLAN, prune_rates=(0.1, 0.19, 0.9), group_prune_rates={"fpn": 0.5})
+    # 0.9 = 0.1^e with e = 0.0458, so the group keeps 0.5^e; the second round keeps the square of that.
+    assert plan.group_rate("fpn", 1) == pytest.approx(1 - 0.5**0.0457575, abs=1e-6)
+    assert plan.group_rate("fpn", 2) == pytest.approx(1 - 0.5**0.0915150, abs=1e-6)
+    assert plan.group_rate("fpn", 3) == pytest.approx(0.5)
+
+
 def test_a_group_with_its_own_rate_in_an_otherwise_dense_network():
     plan = dataclasses.replace(PLAN, prune_rates=(0.0, 0.0), group_prune_rates={"fpn": 0.36})
     assert plan.group_rate("fpn", 1) == pytest.approx(0.2)
