@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lth_det.analysis import statistics
-from lth_det.analysis.axes import Axis, AxisBin, mean_over
+from lth_det.analysis.axes import THIN_IMAGES, Axis, AxisBin, mean_over
 from lth_det.analysis.bootstrap import FEWEST_SEEDS, Draws, ModelReplicates, Replicates
 from lth_det.analysis.breakdown import Count, Frame, coco_numbers
 from lth_det.analysis.checks import FloatArray
@@ -114,7 +114,14 @@ class Comparison:
 
     def _axis(self, axis: Axis) -> dict[str, Any]:
         deltas = {b.name: self._bin(axis, b) for b in axis.bins}
-        adjusted = statistics.holm([self._refined_p(b, deltas[b.name]["delta"]) for b in axis.bins])
+        adjusted = statistics.holm(
+            [
+                math.nan
+                if deltas[b.name]["p"] is None
+                else self._refined_p(b, deltas[b.name]["delta"])
+                for b in axis.bins
+            ]
+        )
         for delta, p in zip(deltas.values(), adjusted, strict=True):
             if math.isfinite(p):
                 delta["significant"] = bool(p <= 1 - self._options.level)
@@ -131,7 +138,11 @@ class Comparison:
             mean_over(side.mean.values["AP"], bin_) for side in (self._model, self._reference)
         )
         count = self._frame.counts[axis.key][bin_.name]
-        return self._delta((values[0], values[1]), self._rows_of(bin_)) | _of_count(count)
+        delta = self._delta((values[0], values[1]), self._rows_of(bin_))
+        if count.images < THIN_IMAGES:
+            # Objects of one or two images: a resample has all of them or none, the interval would have no width.
+            delta |= {"interval": None, "p": None, "p_better": None}
+        return delta | _of_count(count)
 
     def _categories(self) -> dict[str, Any]:
         axis = self._frame.categories
@@ -139,7 +150,7 @@ class Comparison:
         for bin_ in axis.bins:
             delta = self._bin(axis, bin_)
             rows = self._rows_of(bin_)
-            if rows[0] is not None and rows[1] is not None and math.isfinite(delta["delta"]):
+            if rows[0] is not None and rows[1] is not None and delta["p"] is not None:
                 drawn = (rows[0] - rows[1])[: self._draws.count]
                 delta["p"] = statistics.normal_p(delta["delta"], drawn)
             delta["ranked"] = delta["objects"] >= 10

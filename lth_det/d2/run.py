@@ -191,6 +191,9 @@ def run_facts(cfg: Any, digest: str) -> dict[str, Any]:
             "name": name,
             "json_file": _absolute(metadata.get("json_file")),
             "image_root": _absolute(metadata.get("image_root")),
+            "train_json_file": _absolute(
+                MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("json_file")
+            ),
             "classes": list(metadata.get("thing_classes", [])),
         },
     }

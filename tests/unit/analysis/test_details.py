@@ -147,6 +147,35 @@ def test_classes_are_significant_by_false_discovery_rate():
     assert not any(c["significant"] for n, c in classes.items() if n != "class 1")
 
 
+def test_a_class_seen_in_few_images_gets_no_interval_and_no_verdict():
+    # All its objects are in one image: every resample has them or has none, which would look like certainty.
+    truth, results = make_coco(6, images=80, per_image=8.0)
+    rare = max(c["id"] for c in truth["categories"]) + 1
+    truth["categories"].append({"id": rare, "name": "rare"})
+    image = truth["images"][0]["id"]
+    last = max(a["id"] for a in truth["annotations"])
+    for k in range(3):
+        box = [20.0 * k, 5.0, 15.0, 15.0]
+        truth["annotations"].append(
+            {
+                "id": last + 1 + k,
+                "image_id": image,
+                "category_id": rare,
+                "bbox": box,
+                "area": 225.0,
+                "iscrowd": 0,
+            }
+        )
+        results.append({"image_id": image, "category_id": rare, "bbox": box, "score": 0.9})
+    worse = [r for r in results if r["category_id"] != rare]
+    value = analyze(
+        truth, {"a": results, "b": worse}, options=Options(replicates=300, errors=False)
+    ).to_dict()
+    found = value["comparisons"][0]["by_category"]["rare"]
+    assert found["delta"] == -1.0
+    assert (found["interval"], found["p"], found["significant"]) == (None, None, None)
+
+
 def test_bins_of_an_axis_are_corrected_by_holm():
     truth, results = make_coco(6, images=80, per_image=8.0)
     small = {a["id"] for a in truth["annotations"] if a["area"] < 1024}
