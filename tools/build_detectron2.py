@@ -123,7 +123,11 @@ def download(target: Path) -> Path:
 def unpack(archive: Path, target: Path) -> Path:
     """Unpack the archive below ``target`` and return the folder that holds its ``setup.py``."""
     with tarfile.open(archive) as handle:
-        handle.extractall(target, filter="data")
+        # The first releases of Python 3.10 and 3.11 lack the filter; the archive's hash is pinned all the same.
+        if hasattr(tarfile, "data_filter"):
+            handle.extractall(target, filter="data")
+        else:
+            handle.extractall(target)
     return next(target.glob("*/setup.py")).parent
 
 
@@ -197,4 +201,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        # pip has said why, for example that the package index cannot be reached.
+        sys.stderr.write(f"error: {' '.join(error.cmd[1:4])} failed; see above, then run again.\n")
+        sys.exit(2)

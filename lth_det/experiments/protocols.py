@@ -51,12 +51,14 @@ class StageResult:
         metrics: Detectron2's metric names (``bbox/AP``) -> values in 0-100; NaN where not computable.
         predictions: COCO-format results of the validation set, if there are some.
         train_seconds: wall time of the training, of this process since it was last started.
+        eval_seconds: wall time of the evaluations on top of that.
     """
 
     weights: Path
     metrics: Mapping[str, float]
     predictions: Path | None
     train_seconds: float
+    eval_seconds: float = 0.0
 
 
 class StageTrainer(Protocol):

@@ -16,7 +16,7 @@ from lth_det.tickets.serialization import load_ticket, ticket_sha256, weights_sh
 from lth_det.tickets.summary import sparsity_summary
 
 FORMAT_VERSION = 1
-_TIMING_KEYS = ("train_seconds",)
+_TIMING_KEYS = ("train_seconds", "eval_seconds")
 
 
 def stage_record(
@@ -69,6 +69,7 @@ def stage_record(
         "weights": run.relative(result.weights),
         "weights_sha256": weights_sha256(weights),
         "train_seconds": result.train_seconds,
+        "eval_seconds": result.eval_seconds,
     }
 
 
@@ -105,17 +106,18 @@ def write_results(
     }
     if write:
         atomic_write_json(run.results_file, content)
-        times = [
-            {
-                "stage": record["stage"],
-                "round": record["round"],
-                "train_seconds": record["train_seconds"],
-            }
-            for record in (*rounds, *controls)
-        ]
-        total = sum(row["train_seconds"] for row in times)
-        atomic_write_json(run.timings_file, {"stages": times, "total_seconds": total})
+        times = {
+            "rounds": [_times(record) for record in rounds],
+            "controls": [_times(record) for record in controls],
+        }
+        total = sum(row[key] for rows in times.values() for row in rows for key in _TIMING_KEYS)
+        atomic_write_json(run.timings_file, {**times, "total_seconds": round(total, 3)})
     return content
+
+
+def _times(record: Mapping[str, Any]) -> dict[str, Any]:
+    seconds = {key: record.get(key, 0.0) for key in _TIMING_KEYS}
+    return {"stage": record["stage"], "round": record["round"], **seconds}
 
 
 def _without_times(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,6 +97,10 @@ def test_a_ticket_trains_like_the_round_that_found_it(found, tmp_path):
     assert (tmp_path / "out/ticket/ticket.safetensors").read_bytes() == path.read_bytes()
     assert (tmp_path / "out" / row["predictions"]).exists()
     assert (tmp_path / "out/report/index.html").exists()
+    (times,) = json.loads((tmp_path / "out/timings.json").read_text())["rounds"]
+    assert times["train_seconds"] > 0
+    assert times["eval_seconds"] > 0
+    assert len((tmp_path / "out/report/timings.csv").read_text().splitlines()) == 2
     # The ticket is known by what it holds: another place of the same file is the same run, already finished.
     before = (tmp_path / "out/results.json").read_bytes()
     (tmp_path / "moved.safetensors").write_bytes(path.read_bytes())

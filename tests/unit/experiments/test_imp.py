@@ -227,7 +227,16 @@ def test_results_hold_no_times_and_no_nan(tmp_path):
     assert "seconds" not in text
     assert "NaN" not in text
     assert json.loads(text)["rounds"][0]["metrics"]["bbox/APs"] is None
-    assert json.loads((tmp_path / "timings.json").read_text())["total_seconds"] == 7.5
+    times = json.loads((tmp_path / "timings.json").read_text())
+    assert times["total_seconds"] == 5 * 1.75
+    assert times["rounds"][1] == {
+        "stage": "round_01",
+        "round": 1,
+        "train_seconds": 1.5,
+        "eval_seconds": 0.25,
+    }
+    assert len(times["rounds"]) == 3
+    assert len(times["controls"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ class ToyTrainer:
         weights = stage.folder / "model_final.pth"
         torch.save({"model": state}, weights)
         score = float(sum(tensor.abs().sum() for tensor in state.values()))
-        return StageResult(weights, {"bbox/AP": score, "bbox/APs": float("nan")}, None, 1.5)
+        return StageResult(weights, {"bbox/AP": score, "bbox/APs": float("nan")}, None, 1.5, 0.25)
 
     def check(self, ticket: Ticket) -> None:
         require_fit(initial_state(0), ticket.mask)
