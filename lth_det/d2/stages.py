@@ -145,7 +145,7 @@ def _timed_evaluation(trainer: LotteryTrainer) -> list[float]:
         seconds.append(time.perf_counter() - start)
         return results
 
-    vars(trainer)["test"] = timed  # Detectron2 looks it up on the trainer
+    trainer.__dict__["test"] = timed  # Detectron2 looks it up on the trainer
     return seconds
 
 
