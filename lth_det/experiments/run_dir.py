@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,19 @@ class RunDir:
                 raise RunError(
                     f"{self.root} is in use by another process; wait for it or choose another OUTPUT_DIR."
                 ) from error
+            self._remove_leftovers()
             yield
+
+    def _remove_leftovers(self) -> None:
+        """Remove temporary files that a killed process left of this run; nobody else writes them under the lock."""
+        own = (self.results_file, self.timings_file, self.identity_file)
+        found = [path for file in own for path in self.root.glob(f".{file.name}.*.tmp")]
+        for pattern in ("round_*", "ticket", "report"):
+            found += self.root.glob(f"{pattern}/.*.tmp")
+        for path in found:
+            path.unlink(missing_ok=True)
+        for folder in (*self.root.glob(".report.*.tmp"), *self.root.glob(".report.*.old")):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
