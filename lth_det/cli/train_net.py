@@ -9,7 +9,8 @@ from lth_det.errors import ConfigError
 EXAMPLE = """
 examples:
   tools/train_net.py --config-file configs/mask_rcnn_imp.yaml
-  tools/train_net.py --config-file configs/mask_rcnn_imp.yaml --resume LTH.ROUNDS 3 LTH.PRUNE_RATE 0.9
+  tools/train_net.py --config-file configs/mask_rcnn_imp.yaml --resume LTH.TARGETS "(0.8, 0.95)" OUTPUT_DIR output/two
+  tools/train_net.py --config-file configs/mask_rcnn_imp.yaml LTH.TICKET output/.../ticket.safetensors OUTPUT_DIR output/x
   tools/train_net.py --config-file configs/coco/mask_rcnn_R_50_FPN_imp.yaml --num-gpus 8
   tools/train_net.py --config-file configs/mask_rcnn_imp.yaml --eval-only MODEL.WEIGHTS output/.../model_final.pth
 
@@ -32,6 +33,7 @@ def run(arguments: Any) -> int:
     from detectron2.engine import launch
 
     from lth_det.d2.distributed import is_torchrun, run_under_torchrun
+    from lth_det.d2.preflight import check_gpus
     from lth_det.d2.run import prepare, train_or_evaluate
 
     if is_torchrun():
@@ -39,6 +41,7 @@ def run(arguments: Any) -> int:
             lambda: prepare(arguments), lambda cfg: train_or_evaluate(arguments, cfg)
         )
         return EXIT_OK
+    check_gpus(arguments.num_gpus, arguments.num_machines)
     cfg = prepare(arguments)
     launch(
         train_or_evaluate,

@@ -40,6 +40,20 @@ def check_inputs(cfg: Any, *, eval_only: bool) -> None:
         _check_lottery(cfg)
 
 
+def check_gpus(num_gpus: int, num_machines: int) -> None:
+    """Check that Detectron2's ``launch`` can start the processes it is asked for: it needs a GPU for each.
+
+    Raises:
+        ConfigError: this machine has fewer.
+    """
+    found = torch.cuda.device_count()
+    if num_gpus * num_machines > 1 and found < num_gpus:
+        raise ConfigError(
+            f"--num-gpus is {num_gpus}, but torch finds {found} here; give at most that many, or run on the CPU with "
+            "torchrun --nproc_per_node."
+        )
+
+
 def retraining_cfg(cfg: Any) -> Any:
     """Return a copy of the configuration with ``LTH.RETRAIN_OPTS`` merged in, not frozen.
 

@@ -55,7 +55,21 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> Any:
     merge_options(cfg, opts)
     check_lth_config(cfg)
     _warn_of_frozen_noise(cfg)
+    _warn_of_ignored_rates(cfg)
     return cfg
+
+
+def _warn_of_ignored_rates(cfg: Any) -> None:
+    defaults = get_cfg()
+    add_lth_config(defaults)
+    keys = ("ROUNDS", "PRUNE_RATE", "PRUNE_RATE_PER_ROUND")
+    ignored = [f"LTH.{key}" for key in keys if cfg.LTH[key] != defaults.LTH[key]]
+    if cfg.LTH.TARGETS and ignored:
+        logger.warning(
+            "LTH.TARGETS is %s and decides the rounds: %s has no effect; add LTH.TARGETS '()' to use it.",
+            tuple(cfg.LTH.TARGETS),
+            " and ".join(ignored),
+        )
 
 
 def _warn_of_frozen_noise(cfg: Any) -> None:

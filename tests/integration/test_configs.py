@@ -207,3 +207,13 @@ def test_missing_or_binary_files_are_one_sentence(tmp_path):
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(ConfigError, match="not a text file"):
         load_config(str(tmp_path / "binary.yaml"))
+
+
+def test_prune_rates_that_targets_make_useless_are_named(caplog):
+    file = str(ROOT / "faster_rcnn_imp.yaml")
+    load_config(file, ["LTH.PRUNE_RATE", "0.9"])
+    assert "LTH.PRUNE_RATE has no effect" in caplog.text
+    caplog.clear()
+    load_config(file, ["LTH.PRUNE_RATE", "0.9", "LTH.TARGETS", "()"])
+    load_config(file)
+    assert "no effect" not in caplog.text

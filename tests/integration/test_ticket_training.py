@@ -257,7 +257,7 @@ def test_overlay_takes_what_the_file_has_and_keeps_the_rest(found, tmp_path):
 
 def test_several_test_datasets_have_their_own_names(tmp_path):
     names = "('shapes_small_val', 'shapes_small_train')"
-    command("OUTPUT_DIR", tmp_path / "out", "DATASETS.TEST", names, "LTH.PRUNE_RATE", "0.5")
+    command("OUTPUT_DIR", tmp_path / "out", "DATASETS.TEST", names)
     row = json.loads((tmp_path / "out/results.json").read_text())["rounds"][1]
     assert {"bbox/AP", "shapes_small_train/bbox/AP"} <= row["metrics"].keys()
     assert row["predictions"] == "round_01/inference/shapes_small_val/coco_instances_results.json"

@@ -172,6 +172,11 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(name, tmp_path, mistake):
     assert not (tmp_path / "out").exists()
 
 
+def test_more_gpus_than_there_are(tmp_path, mistake):
+    assert "--num-gpus is 99" in mistake("--num-gpus", "99", "OUTPUT_DIR", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def coco_in(folder, monkeypatch):
     """Let Detectron2's built-in COCO names point into a folder, as DETECTRON2_DATASETS does at start-up."""
     for split in ("train", "val"):
