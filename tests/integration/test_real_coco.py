@@ -28,7 +28,7 @@ def test_dense_prune_rewind_retrain_evaluate_and_report_on_real_coco(tmp_path):
                "LTH.NUM_THREADS", "1", "DATALOADER.NUM_WORKERS", "0",
                "INPUT.MIN_SIZE_TRAIN", "(96,)", "INPUT.MIN_SIZE_TEST", "96", "INPUT.MAX_SIZE_TEST", "128",
                "MODEL.RPN.POST_NMS_TOPK_TEST", "50", "MODEL.RPN.POST_NMS_TOPK_TRAIN", "100",
-               "TEST.DETECTIONS_PER_IMAGE", "10", "OUTPUT_DIR", str(tmp_path / "out")]  # fmt: skip
+               "TEST.DETECTIONS_PER_IMAGE", "4", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "OUTPUT_DIR", str(tmp_path / "out")]  # fmt: skip
     process = subprocess.run(
         command,
         cwd=ROOT,
