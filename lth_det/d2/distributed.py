@@ -47,7 +47,9 @@ def run_under_torchrun(prepare: Callable[[], Any], work: Callable[[Any], None]) 
         if is_lost_process(error):
             raise ReportedElsewhereError(str(error)) from error
         raise
-    # Only after success: a process that failed must not wait for operations that will never end.
+    # Only after success: a process that failed must not wait for operations that will never end. All leave together: one
+    # that ends while another still talks to it can abort instead.
+    comm.synchronize()
     dist.destroy_process_group()
 
 

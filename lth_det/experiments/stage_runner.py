@@ -1,5 +1,6 @@
 """What every experiment does with a stage: its ticket on all processes, its training, its record, the results."""
 
+import abc
 import dataclasses
 import json
 import logging
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class StageRunner:
+class StageRunner(abc.ABC):
     """Base of the experiments: the trainer, the plan, the folder, the processes, and facts for the results.
 
     Attributes:
@@ -38,13 +39,13 @@ class StageRunner:
     facts: Mapping[str, Any]
     communicator: Communicator = dataclasses.field(default_factory=SingleProcess)
 
+    @abc.abstractmethod
     def __call__(self) -> dict[str, Any]:
         """Run every stage that is not finished; return the content of ``results.json``."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def stage_names(self) -> list[str]:
         """Return the folder names of all stages, in the order they run."""
-        raise NotImplementedError
 
     def finished_stages(self) -> int:
         """Return how many stages of the plan are on disk already."""
