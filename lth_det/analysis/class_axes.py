@@ -163,7 +163,7 @@ def frequency_axis(
     bins = {name: (code == i) & evaluated for i, name in enumerate(FREQUENCY_BINS)}
     return ClassAxis(
         "frequency",
-        "Class frequency in training",
+        "Class frequency, by proxy" if "proxy" in origin else "Class frequency in training",
         bins,
         dict(zip(FREQUENCY_BINS, text, strict=True)),
         origin,

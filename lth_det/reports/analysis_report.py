@@ -75,7 +75,7 @@ def write_analysis_report(
 
 def _subtitle(analysis: Analysis) -> str:
     facts = part(analysis.raw, "dataset")
-    against = f" compared with {analysis.reference}" if analysis.reference else ""
+    against = f" compared with {analysis.reference}" if analysis.others else ""
     return (
         f"{', '.join(analysis.others or analysis.models)}{against}; {facts.get('images')} images, "
         f"{facts.get('objects')} objects, {len(facts.get('categories') or [])} classes"

@@ -210,3 +210,15 @@ def test_the_official_sizes_share_their_edges():
         annotation["area"] = 1024
     model = analyze(truth, {"a": results}, options=Options(replicates=0)).model("a", "bbox")
     assert (model["by_size"]["small"]["objects"], model["by_size"]["medium"]["objects"]) == (2, 2)
+
+
+def test_a_frequency_without_training_annotations_is_called_a_proxy():
+    truth, results = make_coco(3)
+    options = Options(replicates=0, errors=False)
+    titles = [
+        analyze(truth, {"a": results}, train=train, options=options).value["axes"]["bbox"][
+            "frequency"
+        ]["title"]
+        for train in (None, truth)
+    ]
+    assert titles == ["Class frequency, by proxy", "Class frequency in training"]
