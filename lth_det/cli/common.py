@@ -2,6 +2,8 @@
 
 import errno
 import json
+import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -41,6 +43,18 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         code = 130
         sys.stderr.write("Interrupted; the same command goes on from the last finished stage.\n")
     sys.exit(code)
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """End the process without the interpreter's clean-up, after everything written has been flushed.
+
+    For one of several processes: the threads of a process group that was not left (a failed process must not wait for
+    the others) make the clean-up abort now and then, and the abort's signal would hide the exit code.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _fail(sentence: str) -> int:

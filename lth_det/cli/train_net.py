@@ -1,9 +1,10 @@
 """Train detectors and find their lottery tickets; Detectron2's command line."""
 
 import argparse
+import os
 from typing import Any
 
-from lth_det.cli.common import EXIT_OK, run_tool
+from lth_det.cli.common import EXIT_OK, leave_at_once, run_tool
 from lth_det.errors import ConfigError
 
 EXAMPLE = """
@@ -65,4 +66,10 @@ def main() -> None:
             )
         return run(arguments)
 
-    run_tool(body)
+    try:
+        run_tool(body)
+    except SystemExit as stop:
+        # torchrun's variables, asked without importing torch: a mistake in the arguments gets here too.
+        if isinstance(stop.code, int) and {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys():
+            leave_at_once(stop.code)
+        raise

@@ -1,5 +1,7 @@
 import errno
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -66,3 +68,12 @@ def test_json_that_cannot_be_read_is_named(tmp_path, content):
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(LthDetError, match=r"a\.json cannot be read as JSON"):
         read_json(str(path))
+
+
+def test_leaving_at_once_flushes_and_skips_the_clean_up():
+    code = (
+        "import atexit, sys; from lth_det.cli.common import leave_at_once\n"
+        "atexit.register(lambda: print('cleaned up'))\nprint('written')\nsys.stderr.write('told')\nleave_at_once(2)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "written\n", "told")
