@@ -20,7 +20,7 @@ $(READY): $(INPUTS)
 	$(BIN)/python tools/build_detectron2.py
 	$(PIP) install --quiet -c requirements/constraints.txt -r requirements/detectron2-runtime.txt
 	$(PIP) install --quiet -c requirements/constraints.txt --no-deps -r requirements/oracles.txt
-	$(PIP) install --quiet -c requirements/constraints.txt --no-build-isolation -e '.[dev,classify]'
+	$(PIP) install --quiet -c requirements/constraints.txt --no-build-isolation -e '.[dev,classify,sweep,export]'
 	$(BIN)/python -m lth_det.env
 	touch $(READY)
 

@@ -26,6 +26,8 @@ setup(
     install_requires=[*ANALYSIS, *PLOTS, "torch>=2.4", "safetensors>=0.4", "fvcore>=0.1.5"],
     extras_require={
         "classify": ["torchvision"],
+        "sweep": ["submitit", "PyYAML"],
+        "export": ["onnx", "onnxruntime"],
         "dev": [
             "pytest",
             "pytest-xdist",
