@@ -15,6 +15,7 @@ from lth_det.experiments.protocols import Communicator, SingleProcess, Stage, St
 from lth_det.experiments.results import stage_record, write_results
 from lth_det.experiments.run_dir import RunDir
 from lth_det.io import to_json
+from lth_det.tickets.scope import ParameterTable
 from lth_det.tickets.serialization import load_ticket, save_ticket
 from lth_det.tickets.ticket import Ticket
 
@@ -46,6 +47,11 @@ class StageRunner(abc.ABC):
     @abc.abstractmethod
     def stage_names(self) -> list[str]:
         """Return the folder names of all stages, in the order they run."""
+
+    @property
+    def table(self) -> ParameterTable:
+        """The parameters of the model, and which of them the experiment may prune."""
+        return self.trainer.table
 
     def finished_stages(self) -> int:
         """Return how many stages of the plan are on disk already."""
@@ -80,7 +86,7 @@ class StageRunner(abc.ABC):
                 copy.write_bytes(content)
                 ticket = load_ticket(copy)
         self.communicator.agree(ticket.mask.sha256(), f"The mask of {name}")
-        lost = emptied(self.trainer.table, ticket.mask) if self.communicator.is_main else []
+        lost = emptied(self.table, ticket.mask) if self.communicator.is_main else []
         if lost:
             logger.warning(
                 "%s: the mask keeps no weight of %s: nothing passes there any more; a lower prune rate or another "
@@ -99,7 +105,7 @@ class StageRunner(abc.ABC):
         def finish() -> bytes:
             weights = self.trainer.load_weights(result.weights)
             record = stage_record(
-                self.run, self.trainer.table, stage, result, number=number, weights=weights
+                self.run, self.table, stage, result, number=number, weights=weights
             )
             if control is not None:
                 record["name"] = control

@@ -5,8 +5,10 @@ from typing import Any
 
 from lth_det.experiments.protocols import Stage
 from lth_det.experiments.stage_runner import StageRunner
+from lth_det.tickets.scope import ParameterTable
 from lth_det.tickets.summary import sparsity_summary
 from lth_det.tickets.ticket import Ticket
+from lth_det.transfer.admission import admitted_table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,15 +24,21 @@ class TicketRun(StageRunner):
 
     ticket: Ticket
 
+    @property
+    def table(self) -> ParameterTable:
+        """The model's table; a transferred ticket brings its own prunable set with it."""
+        return admitted_table(self.trainer.table, self.ticket)
+
     def __call__(self) -> dict[str, Any]:
         """Train the ticket unless that is finished; return the content of ``results.json``.
 
         Raises:
             MaskMismatchError: the ticket is of another model; all differences are named.
-            ScopeError: it prunes parameters that ``LTH.PRESET`` and ``LTH.GROUP_PRUNE_RATE`` keep dense.
+            ScopeError: it prunes parameters that ``LTH.PRESET`` and ``LTH.GROUP_PRUNE_RATE`` keep dense, and is not
+                a transferred ticket, or prunes biases or norm layers.
         """
         self.trainer.check(self.ticket)
-        sparsity_summary(self.trainer.table, self.ticket.mask)
+        sparsity_summary(self.table, self.ticket.mask)
         name = self.stage_names()[0]
         ticket = self._shared_ticket(name, lambda: self.ticket)
         stage = Stage(
