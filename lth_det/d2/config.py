@@ -19,6 +19,8 @@ GROUP_KEYS = (
     "PREDICTORS",
 )
 SHARE = -1.0  # a group with this rate takes part in the global budget
+DENSE = 0.0
+DENSE_KEYS = ("STEM", "PREDICTORS")  # groups that stay dense unless they are asked for
 
 
 def add_lth_config(cfg: Any) -> None:
@@ -55,9 +57,11 @@ def _add_prunable_set(lth: Any) -> None:
     # Under the preset "paper" the stem takes part in the budget as the predecessor's did.
     lth.GROUP_PRUNE_RATE = CfgNode()
     for key in GROUP_KEYS:
-        lth.GROUP_PRUNE_RATE[key] = SHARE
-    lth.GROUP_PRUNE_RATE.STEM = 0.0
-    lth.GROUP_PRUNE_RATE.PREDICTORS = 0.0
+        lth.GROUP_PRUNE_RATE[key] = DENSE if key in DENSE_KEYS else SHARE
+    # If not empty: only these module groups are pruned (they share the budget of PRUNE_RATE) and all others stay dense,
+    # whatever the preset and the zeros above say; for example ("backbone", "fpn"). Names are those of GROUP_PRUNE_RATE in
+    # small letters; the paper's "backbone" of COCO models is ("stem", "backbone"), its "Top" of C4 models is "res5".
+    lth.PRUNE_ONLY = ()
 
     # ---- How the weights are chosen ---------------------------------------------------------------------------------
     # Name in lth_det.pruning.criteria.CRITERIA; higher score = kept.
@@ -144,6 +148,7 @@ def check_lth_config(cfg: Any) -> None:
             "LTH.CONTROLS", name, ("random_layer_ratios", "random_reinit", "dense_rewound")
         )
     _check_rates(lth)
+    _check_prune_only(lth)
     if lth.CRITERION not in CRITERIA:
         _check_choice("LTH.CRITERION", lth.CRITERION, tuple(sorted(CRITERIA)))
     iteration, last = lth.REWIND.ITERATION, cfg.SOLVER.MAX_ITER
@@ -182,3 +187,19 @@ def _check_rates(lth: Any) -> None:
         raise ConfigError(f"LTH.TARGETS is {list(lth.TARGETS)}, but prune rates must ascend.")
     if lth.ROUNDS < 1:
         raise ConfigError(f"LTH.ROUNDS is {lth.ROUNDS}, but at least one round is needed.")
+
+
+def _check_prune_only(lth: Any) -> None:
+    if not lth.PRUNE_ONLY:
+        return
+    known = tuple(key.lower() for key in GROUP_KEYS)
+    for group in lth.PRUNE_ONLY:
+        _check_choice("LTH.PRUNE_ONLY", group, known)
+    for key in GROUP_KEYS:
+        rate, named = lth.GROUP_PRUNE_RATE[key], key.lower() in lth.PRUNE_ONLY
+        default = DENSE if key in DENSE_KEYS else SHARE
+        if rate != default and named == (rate == DENSE):
+            raise ConfigError(
+                f"LTH.PRUNE_ONLY is {tuple(lth.PRUNE_ONLY)}, but LTH.GROUP_PRUNE_RATE.{key} is {rate}; "
+                "leave one of the two keys at its default."
+            )

@@ -92,20 +92,36 @@ def parameter_table(
 
 
 def parameter_table_from_cfg(cfg: Any, model: nn.Module) -> ParameterTable:
-    """Return the table that ``cfg.LTH.PRESET`` and ``cfg.LTH.GROUP_PRUNE_RATE`` ask for.
+    """Return the table that ``cfg.LTH.PRESET``, ``GROUP_PRUNE_RATE`` and ``PRUNE_ONLY`` ask for.
 
-    A group whose rate is 0 stays dense; ``other`` (parts without a group rule) has no key and stays dense. Under the
+    With ``PRUNE_ONLY`` exactly the groups it names are prunable, under every preset. Without it a group whose rate is 0 stays dense; ``other`` (parts without a group rule) has no key and stays dense. Under the
     preset ``paper`` the stem is part of the pool (except in C4 models) although ``GROUP_PRUNE_RATE.STEM`` is 0 by
     default.
 
     Raises:
-        ConfigError: an unknown preset.
+        ConfigError: an unknown preset, or a group of ``PRUNE_ONLY`` has no prunable weight in this model.
     """
+    if cfg.LTH.PRUNE_ONLY:
+        return _table_of_groups(model, cfg.LTH.PRESET, tuple(cfg.LTH.PRUNE_ONLY))
     rates = cfg.LTH.GROUP_PRUNE_RATE
     dense = {key.lower() for key in GROUP_KEYS if rates[key] == 0} | {FALLBACK_GROUP}
     if cfg.LTH.PRESET == "paper" and not _is_c4(module_groups(_unwrap(model))):
         dense.discard("stem")
     return parameter_table(model, preset=cfg.LTH.PRESET, dense_groups=dense)
+
+
+def _table_of_groups(model: nn.Module, preset: str, groups: tuple[str, ...]) -> ParameterTable:
+    table = parameter_table(
+        model, preset=preset, dense_groups=[group for group in GROUPS if group not in groups]
+    )
+    empty = [group for group in groups if not any(e.prunable for e in table.in_group(group))]
+    if empty:
+        frozen = any(entry.reason == "frozen" for group in empty for entry in table.in_group(group))
+        raise ConfigError(
+            f"LTH.PRUNE_ONLY names {', '.join(empty)}, but this model has no prunable weight there "
+            f"({'it is frozen' if frozen else 'preset ' + preset}); the model has the groups {', '.join(table.groups)}."
+        )
+    return table
 
 
 def _unwrap(model: nn.Module) -> nn.Module:

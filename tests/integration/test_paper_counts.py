@@ -80,7 +80,7 @@ def test_default_preset_on_the_r18_mask_model():
 def test_voc_model_has_the_parts_of_table_3():
     cfg = load_config(
         str(CONFIG_FOLDER / "voc/faster_rcnn_R_18_C4_imp.yaml"),
-        ["LTH.GROUP_PRUNE_RATE.RPN", "-1.0"],
+        ["LTH.PRUNE_ONLY", "('backbone', 'res5', 'rpn')"],
     )
     table = parameter_table_from_cfg(cfg, build_meta(cfg))
     paper_total = 12_438_239
