@@ -4,6 +4,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from lth_det.d2.config_methods import add_method_config, check_method_config
 from lth_det.errors import ConfigError
 from lth_det.pruning.criteria import CRITERIA
 
@@ -44,6 +45,7 @@ def add_lth_config(cfg: Any) -> None:
     _add_rewind(lth)
     _add_training(lth)
     _add_controls(lth)
+    add_method_config(lth)
 
 
 def _add_prunable_set(lth: Any) -> None:
@@ -148,6 +150,7 @@ def check_lth_config(cfg: Any) -> None:
             "LTH.CONTROLS", name, ("random_layer_ratios", "random_reinit", "dense_rewound")
         )
     _check_rates(lth)
+    check_method_config(cfg)
     _check_prune_only(lth)
     if lth.CRITERION not in CRITERIA:
         _check_choice("LTH.CRITERION", lth.CRITERION, tuple(sorted(CRITERIA)))

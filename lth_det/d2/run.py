@@ -15,6 +15,7 @@ from detectron2.utils.logger import setup_logger
 
 from lth_det.d2.checkpoint import load_ticket_into
 from lth_det.d2.communicator import Processes
+from lth_det.d2.config_methods import method_identity
 from lth_det.d2.datasets import register_all
 from lth_det.d2.evaluation import flatten_metrics
 from lth_det.d2.plan import imp_plan
@@ -168,7 +169,8 @@ def run_lottery(cfg: Any, run: RunDir, digest: str, *, resume: bool) -> dict[str
 def run_settings(cfg: Any) -> dict[str, Any]:
     """Return the flat settings that a run's results depend on."""
     flat = _flatten(cfg, "")
-    settings = {key: value for key, value in flat.items() if key not in _NOT_IDENTITY}
+    used = method_identity(flat)
+    settings = {key: value for key, value in used.items() if key not in _NOT_IDENTITY}
     # By its content; and a run from before there was this key goes on.
     path = settings.pop("LTH.TICKET")
     if path:
