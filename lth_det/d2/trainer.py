@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from detectron2.data import build_detection_train_loader
 from detectron2.engine import DefaultTrainer, HookBase
-from detectron2.engine.hooks import EvalHook
+from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from torch import nn
 
@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 SPARSITY_PERIOD = 20  # iterations between two writes, as Detectron2's writers
 
 
+class _Stopped(BaseException):
+    """Leaves Detectron2's training loop; no ``Exception``, which it would log as a failure."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RoundOptions:
     """What one round adds to plain training.
@@ -38,6 +42,7 @@ class RoundOptions:
         mask: weights to hold at zero; ``None`` in the dense round.
         rewind_file: where the dense round saves its snapshot; ``None`` = no snapshot.
         rewind_iteration: after how many steps.
+        weight_hooks: run after those that hold zeros and take the snapshot, before whatever reads or saves the weights.
         extra_hooks: run after all others, for example progress.
     """
 
@@ -45,6 +50,7 @@ class RoundOptions:
     mask: Mask | None = None
     rewind_file: Path | None = None
     rewind_iteration: int = 0
+    weight_hooks: Sequence[HookBase] = ()
     extra_hooks: Sequence[HookBase] = ()
 
 
@@ -54,7 +60,8 @@ class LotteryTrainer(ProcessesTrainer):
     Hook order (each place matters):
 
     1. ``IterationTimer``;
-    2. :class:`StepSeedHook`, :class:`MaskHook`, :class:`RewindPointHook`: before whatever reads or saves the weights;
+    2. :class:`StepSeedHook`, :class:`MaskHook`, :class:`RewindPointHook`, those of a method (RST, gradual pruning,
+       early bird): before whatever reads or saves the weights;
     3. Detectron2's own: learning rate, precise BN, checkpointer, evaluation;
     4. :class:`SparsityWriterHook`, right before the writers.
 
@@ -66,10 +73,12 @@ class LotteryTrainer(ProcessesTrainer):
     start_iter: int
     _hooks: list[HookBase]
     iter: int
+    max_iter: int
     checkpointer: Any
 
     def __init__(self, cfg: Any, options: RoundOptions | None = None) -> None:
         self._options = options
+        self._stopping = False
         super().__init__(cfg)
 
     def build_hooks(self) -> list[HookBase]:
@@ -91,6 +100,7 @@ class LotteryTrainer(ProcessesTrainer):
             first.append(MaskHook(options.mask, mask_gradients=_mask_gradients(self.cfg)))
         if options.rewind_file is not None:
             first.append(RewindPointHook(options.rewind_file, options.rewind_iteration))
+        first += options.weight_hooks
         table = parameter_table_from_cfg(self.cfg, unwrap(self.model))
         last = SparsityWriterHook(table, SPARSITY_PERIOD)
         return [hooks[0], *first, *hooks[1:-1], last, hooks[-1], *options.extra_hooks]
@@ -113,6 +123,28 @@ class LotteryTrainer(ProcessesTrainer):
         super().resume_or_load(resume=resume)
         if self._options is not None and self.start_iter:
             self._restart_data()
+
+    def train(self) -> Any:
+        """Train to ``max_iter``, or to the step that a hook called :meth:`stop_after_this_step` in."""
+        try:
+            return super().train()
+        except _Stopped:
+            return self.last_results
+
+    def stop_after_this_step(self) -> None:
+        """Make the running step the last one, in ``after_step``: it is saved, evaluated and written as the last."""
+        self._stopping = True
+        self.max_iter = self.iter + 1
+        for hook in self._hooks:
+            if isinstance(hook, PeriodicCheckpointer):
+                hook.max_iter = self.max_iter  # it looks before the first step
+
+    def after_step(self) -> None:
+        """Let the hooks do what follows a step, then leave the loop if one of them asked for it."""
+        super().after_step()
+        if self._stopping:
+            self.iter += 1  # as after a loop that ended by itself: hooks take it for success
+            raise _Stopped
 
     def complete_checkpoints(self) -> None:
         """Write ``model_final.pth`` if the process was killed between the last periodic checkpoint and it."""

@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from lth_det.experiments.method_specs import EarlyBird, GradualPruning, Transform
+from lth_det.tickets.mask import Mask
 from lth_det.tickets.scope import ParameterTable
 from lth_det.tickets.ticket import Ticket
 
@@ -25,6 +27,7 @@ class Stage:
         start_iteration: place in the schedule to start at (0 = the whole schedule).
         snapshot: where the dense round saves its rewind snapshot; ``None`` = none.
         snapshot_iteration: after how many steps.
+        iterations: length of the schedule where it is not the configured one, which is stretched to it.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Stage:
     start_iteration: int = 0
     snapshot: Path | None = None
     snapshot_iteration: int = 0
+    iterations: int | None = None
 
     @property
     def initialisation(self) -> int:
@@ -52,6 +56,9 @@ class StageResult:
         predictions: COCO-format results of the validation set, if there are some.
         train_seconds: wall time of the training, of this process since it was last started.
         eval_seconds: wall time of the evaluations on top of that.
+        iterations: place in the schedule at which the training ended; 0 where the trainer does not say.
+        details: what the method of the stage found (see :mod:`lth_det.experiments.method_specs`); JSON values.
+        mask: the mask that a gradual pruning ended with.
     """
 
     weights: Path
@@ -59,10 +66,17 @@ class StageResult:
     predictions: Path | None
     train_seconds: float
     eval_seconds: float = 0.0
+    iterations: int = 0
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    mask: Mask | None = None
 
 
 class StageTrainer(Protocol):
-    """Trains stages of one model and data set. ``lth_det.d2.stages.DetectorStages`` is one; tests use toys."""
+    """Trains stages of one model and data set. ``lth_det.d2.stages.DetectorStages`` is one; tests use toys.
+
+    One that can do more than plain stages has an attribute ``methods``; experiments ask for it with
+    :func:`lth_det.experiments.method_specs.require_method`.
+    """
 
     @property
     def table(self) -> ParameterTable:
