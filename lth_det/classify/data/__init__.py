@@ -1,0 +1,1 @@
+"""Data sets for classification, read from their own file formats."""

@@ -1,0 +1,94 @@
+"""What a run would prune, without data and without training."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lth_det.classify.config import ClassifyConfig
+from lth_det.classify.data.registry import data_folder, expected_files, shapes_config
+from lth_det.classify.groups import classifier_table
+from lth_det.classify.models import build_model
+from lth_det.classify.plan import imp_plan
+from lth_det.classify.text import aligned
+from lth_det.experiments.decide import check_plan, decide_mask
+from lth_det.tickets.summary import sparsity_summary
+
+# Classes of the data sets as published; a configuration may name others (data.options.classes), ImageNet folders too.
+_CLASSES = {"image_folder": 1000, "cifar10": 10, "fashion_mnist": 10, "small_norb": 5}
+
+
+def dry_run(config: ClassifyConfig) -> dict[str, Any]:
+    """Return what the run would prune in each round, and where its data is expected; JSON-ready.
+
+    The weights are the random initialisation of ``seed``: the counts are exact, the split of a global budget over the
+    groups is that of the initialisation and will differ after training.
+
+    Returns:
+        ``model``, ``classes``, ``total_parameters``, ``prunable_parameters``, ``rounds`` (number, prune rate, pruned
+        parameters, sparsity, groups), ``data`` (name, expected, found), ``output``, ``transfer``.
+
+    Raises:
+        ConfigError: nothing would be pruned, or a name is unknown.
+    """
+    classes = _class_count(config)
+    model = build_model(config.model, classes, seed=config.seed)
+    table = classifier_table(model, config)
+    plan = imp_plan(config, images=10**9, total=10**9)
+    check_plan(table, plan)
+    mask, rounds = None, []
+    for number in range(1, len(plan.prune_rates) + 1):
+        mask = decide_mask(model.state_dict(), table, plan, number, mask)
+        summary = sparsity_summary(table, mask).to_dict()
+        keys = ("prune_rate", "pruned_parameters", "sparsity", "groups")
+        rounds.append({"round": number, **{key: summary[key] for key in keys}})
+    folder = data_folder(config.data)
+    return {
+        "model": config.model.name,
+        "classes": classes,
+        "total_parameters": table.total_parameters,
+        "prunable_parameters": table.prunable_parameters,
+        "rounds": rounds,
+        "data": {
+            "name": config.data.name,
+            "expected": expected_files(config.data),
+            "found": folder is None or folder.is_dir(),
+        },
+        "rewind": plan.rewind,
+        "output": str(Path(config.output)),
+        "transfer": config.transfer.source or config.transfer.ticket or None,
+    }
+
+
+def dry_run_text(report: Mapping[str, Any]) -> str:
+    """Return the printed form."""
+    data = report["data"]
+    lines = [
+        f"model    {report['model']}, {report['classes']} classes: {report['total_parameters']:,} parameters, "
+        f"{report['prunable_parameters']:,} prunable",
+        f"data     {data['name']}: {data['expected']} ({'found' if data['found'] else 'not there'})",
+        f"rewind   {report['rewind']}",
+        f"output   {report['output']}",
+    ]
+    if report["transfer"]:
+        lines.append(f"transfer from {report['transfer']}")
+    rows = [["round", "prune rate", "pruned", "sparsity"]]
+    rows += [
+        [
+            str(row["round"]),
+            f"{100 * row['prune_rate']:.2f} %",
+            f"{row['pruned_parameters']:,}",
+            f"{100 * row['sparsity']:.2f} %",
+        ]
+        for row in report["rounds"]
+    ]
+    return "\n".join(lines) + "\n\n" + aligned(rows)
+
+
+def _class_count(config: ClassifyConfig) -> int:
+    options = dict(config.data.options)
+    classes = options.pop("classes", None)
+    if classes:
+        return len(classes)
+    if config.data.name == "shapes_cls":
+        return int(shapes_config(options).num_categories)
+    return _CLASSES[config.data.name]
