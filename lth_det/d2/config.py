@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 
 from lth_det.d2.config_methods import add_method_config, check_method_config
 from lth_det.errors import ConfigError
+from lth_det.experiments.controls import CONTROLS
 from lth_det.pruning.criteria import CRITERIA
 
 GROUP_KEYS = (
@@ -122,11 +123,15 @@ def _add_training(lth: Any) -> None:
 
 def _add_controls(lth: Any) -> None:
     # ---- Controls ---------------------------------------------------------------------------------------------------
-    # Runs that share the schedule of a pruned round and differ in one thing: "random_layer_ratios" (random mask with
-    # the ticket's per-layer counts, same rewind weights), "random_reinit" (the ticket's mask, another draw of the
-    # initialisation; what MODEL.WEIGHTS gives, it gives again),
-    # "dense_rewound" (nothing pruned, same rewind weights: what rewinding and training again do by themselves).
+    # Runs that share everything with a pruned round (or with the ticket of LTH.TICKET) and differ in one thing; names from
+    # lth_det.experiments.controls.CONTROLS, explained in docs/pruning.md:
+    #   random_layer_ratios  random mask with the ticket's count in each layer     random_erk  random mask, ERK counts
+    #   reshuffled           ticket's count in each filter, places drawn           complement  none of the ticket's weights
+    #   perturbed            PERTURBED_FRACTION of the kept weights moved          random_reinit  another initialisation
+    #   dense_rewound        nothing pruned, same start                            dense_same_budget  dense, as long as all
+    # A control can be added to a finished run: run the same command again with its name added.
     lth.CONTROLS = ()
+    lth.PERTURBED_FRACTION = 0.1
     # Rounds that get the controls; empty = the last one.
     lth.CONTROL_ROUNDS = ()
 
@@ -146,8 +151,10 @@ def check_lth_config(cfg: Any) -> None:
     _check_choice("LTH.MASK_GRADIENTS", lth.MASK_GRADIENTS, ("auto", "always", "never"))
     _check_choice("LTH.OPTIMIZER", lth.OPTIMIZER, ("SGD", "ADAMW"))
     for name in lth.CONTROLS:
-        _check_choice(
-            "LTH.CONTROLS", name, ("random_layer_ratios", "random_reinit", "dense_rewound")
+        _check_choice("LTH.CONTROLS", name, tuple(CONTROLS))
+    if not 0 <= lth.PERTURBED_FRACTION <= 1:
+        raise ConfigError(
+            f"LTH.PERTURBED_FRACTION is {lth.PERTURBED_FRACTION}, but a fraction lies in [0, 1]."
         )
     _check_rates(lth)
     check_method_config(cfg)

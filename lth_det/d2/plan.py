@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from lth_det.d2.setup_cfg import merge_options
+from lth_det.errors import ConfigError
 from lth_det.experiments.plan import ImpPlan, round_prune_rates
 
 
@@ -10,6 +12,21 @@ def start_iteration(lth: Any) -> int:
     # Weights from before the first iteration have the whole schedule before them.
     later = lth.REWIND.SCHEDULE == "remaining" and lth.REWIND.TO in ("iteration", "final")
     return int(lth.REWIND.ITERATION) if later else 0
+
+
+def retraining_cfg(cfg: Any) -> Any:
+    """Return a copy of the configuration with ``LTH.RETRAIN_OPTS`` merged in, not frozen.
+
+    Raises:
+        ConfigError: an option is unknown, has the wrong type, or lacks its value.
+    """
+    copy = cfg.clone()
+    copy.defrost()
+    try:
+        merge_options(copy, list(cfg.LTH.RETRAIN_OPTS))
+    except ConfigError as error:
+        raise ConfigError(f"LTH.RETRAIN_OPTS: {error}") from error
+    return copy
 
 
 def imp_plan(cfg: Any) -> ImpPlan:
@@ -36,4 +53,17 @@ def imp_plan(cfg: Any) -> ImpPlan:
         control_rounds=tuple(lth.CONTROL_ROUNDS),
         task=", ".join(cfg.DATASETS.TRAIN),
         source_weights=cfg.MODEL.WEIGHTS,
+        perturbed_fraction=lth.PERTURBED_FRACTION,
+        iterations=cfg.SOLVER.MAX_ITER,
+        retraining_iterations=retraining_cfg(cfg).SOLVER.MAX_ITER - start_iteration(lth),
     )
+
+
+def stretch_schedule(cfg: Any, iterations: int) -> None:
+    """Set the length of the schedule, in place: the drops of the learning rate keep their relative places.
+
+    The warm-up stays as long as it is: it is there for the first steps, however many follow.
+    """
+    factor = iterations / cfg.SOLVER.MAX_ITER
+    cfg.SOLVER.STEPS = tuple(round(step * factor) for step in cfg.SOLVER.STEPS)
+    cfg.SOLVER.MAX_ITER = iterations

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from lth_det.d2.datasets import check_dataset_available, register_all
-from lth_det.d2.plan import start_iteration
-from lth_det.d2.setup_cfg import merge_options
+from lth_det.d2.plan import retraining_cfg, start_iteration
 from lth_det.errors import ConfigError, DataError
 from lth_det.tickets.serialization import load_ticket, ticket_sha256
 
@@ -52,21 +51,6 @@ def check_gpus(num_gpus: int, num_machines: int) -> None:
             f"--num-gpus is {num_gpus}, but torch finds {found} here; give at most that many, or run on the CPU with "
             "torchrun --nproc_per_node."
         )
-
-
-def retraining_cfg(cfg: Any) -> Any:
-    """Return a copy of the configuration with ``LTH.RETRAIN_OPTS`` merged in, not frozen.
-
-    Raises:
-        ConfigError: an option is unknown, has the wrong type, or lacks its value.
-    """
-    copy = cfg.clone()
-    copy.defrost()
-    try:
-        merge_options(copy, list(cfg.LTH.RETRAIN_OPTS))
-    except ConfigError as error:
-        raise ConfigError(f"LTH.RETRAIN_OPTS: {error}") from error
-    return copy
 
 
 def ticket_identity(path: str) -> str:

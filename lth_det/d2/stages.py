@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from lth_det.d2.checkpoint import load_checkpoint_weights, load_ticket_into, unwrap
 from lth_det.d2.evaluation import predictions_folder, stage_metrics
+from lth_det.d2.method_hooks import METHODS, method_hook
 from lth_det.d2.metrics_file import trim_metrics
 from lth_det.d2.module_groups import parameter_table_from_cfg
-from lth_det.d2.preflight import retraining_cfg
+from lth_det.d2.plan import retraining_cfg, stretch_schedule
+from lth_det.d2.plan_methods import transform_cfg
 from lth_det.d2.progress import ProgressHook, RunProgress
 from lth_det.d2.strict_checkpointer import StrictCheckpointer
 from lth_det.d2.train_data import seed_everything
@@ -35,6 +37,8 @@ class DetectorStages:
         cfg: the run's configuration; each stage gets a copy with its own ``OUTPUT_DIR``.
         resume: go on inside a stage from its last checkpoint, instead of starting it again.
     """
+
+    methods = METHODS
 
     def __init__(self, cfg: Any, *, resume: bool) -> None:
         self._cfg = cfg
@@ -65,11 +69,13 @@ class DetectorStages:
         # Initialisation: the same for every stage of the same seed, and on every rank.
         seed_everything(stage.initialisation)
         mask = None if stage.ticket is None else stage.ticket.mask
+        method = method_hook(cfg, stage)
         options = RoundOptions(
             seed=stage.seed,
             mask=mask,
             rewind_file=stage.snapshot,
             rewind_iteration=stage.snapshot_iteration,
+            weight_hooks=() if method is None else (method,),
             extra_hooks=(ProgressHook(self._progress, stage.name),)
             if comm.is_main_process()
             else (),
@@ -79,12 +85,14 @@ class DetectorStages:
         if not resumed and comm.is_main_process():
             _forget_old_files(stage.folder)
         comm.synchronize()
+        self._progress.total += cfg.SOLVER.MAX_ITER - self._cfg.SOLVER.MAX_ITER
         trainer = LotteryTrainer(cfg, options)
         self._load(trainer, stage, resumed=resumed)
         evaluation = _timed_evaluation(trainer)
         start = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - start - sum(evaluation)
+        self._progress.total += trainer.max_iter - cfg.SOLVER.MAX_ITER  # stopped early
         comm.synchronize()
         predictions = predictions_folder(cfg, cfg.DATASETS.TEST[0]) / "coco_instances_results.json"
         return StageResult(
@@ -93,6 +101,9 @@ class DetectorStages:
             predictions=predictions if predictions.exists() else None,
             train_seconds=round(seconds, 3),
             eval_seconds=round(sum(evaluation), 3),
+            iterations=trainer.max_iter,
+            details={} if method is None else method.details(),
+            mask=None if method is None else method.mask,
         )
 
     def _load(self, trainer: LotteryTrainer, stage: Stage, *, resumed: bool) -> None:
@@ -103,15 +114,23 @@ class DetectorStages:
                 trim_metrics(stage.folder / "metrics.json", trainer.start_iter)
         if stage.ticket is not None and not resumed:
             load_ticket_into(trainer.model, stage.ticket)
+        if stage.start is not None and not resumed:
+            rewind_(unwrap(trainer.model), stage.start)
         if not resumed and stage.start_iteration:
             trainer.start_at(stage.start_iteration)
 
     def _stage_cfg(self, stage: Stage) -> Any:
         cfg = self._cfg.clone() if stage.ticket is None else retraining_cfg(self._cfg)
+        if stage.transform is not None:
+            cfg = transform_cfg(self._cfg)
         cfg.defrost()
         cfg.OUTPUT_DIR = str(stage.folder)
+        if stage.iterations is not None:
+            stretch_schedule(cfg, stage.iterations)
         if stage.ticket is not None and stage.ticket.weights is not None:
             cfg.MODEL.WEIGHTS = ""  # everything comes from the ticket
+        if stage.start is not None:
+            cfg.MODEL.WEIGHTS = ""
         cfg.freeze()
         stage.folder.mkdir(parents=True, exist_ok=True)
         return cfg

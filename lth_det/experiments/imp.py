@@ -5,22 +5,19 @@ round before (masks are nested), sets the survivors back, and trains them under 
 before the next one starts, so running the same thing again goes on where it was stopped.
 """
 
-import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lth_det.errors import RunError
+from lth_det.experiments.controls import BUDGET_KEY, finding_iterations
 from lth_det.experiments.decide import check_plan, decide_mask
 from lth_det.experiments.protocols import Stage
 from lth_det.experiments.snapshot import load_snapshot
 from lth_det.experiments.stage_runner import StageRunner
-from lth_det.pruning.controls import random_like
-from lth_det.tickets.mask import Mask
 from lth_det.tickets.serialization import load_ticket, read_manifest, weights_sha256
 from lth_det.tickets.summary import sparsity_summary
 from lth_det.tickets.table_record import TABLE_KEY, table_to_text
@@ -43,15 +40,17 @@ class ImpRun(StageRunner):
             LthDetError: see the parts; whatever was finished stays.
         """
         check_plan(self.trainer.table, self.plan)
+        self._check_controls(self._control_rounds)
         rounds = [self._dense()]
         controls: list[dict[str, Any]] = []
         self._write(rounds, controls, complete=False)
         for number in range(1, len(self.plan.prune_rates) + 1):
             rounds.append(self._pruned(number, rounds[-1]))
             self._write(rounds, controls, complete=False)
-        for number in self.plan.control_rounds or (len(self.plan.prune_rates),):
-            for name in self.plan.controls:
-                controls.append(self._control(name, number, rounds[number]))
+
+        for number in self._control_rounds:
+            for kind in self.plan.controls:
+                controls.append(self._control(kind, self.run.round_name(number), number))
                 self._write(rounds, controls, complete=False)
         return self._write(rounds, controls, complete=True)
 
@@ -59,9 +58,13 @@ class ImpRun(StageRunner):
         """Return the folder names of all stages, in the order they run."""
         last = len(self.plan.prune_rates)
         names = [self.run.round_name(number) for number in range(last + 1)]
-        for number in self.plan.control_rounds or (last,):
+        for number in self._control_rounds:
             names += [f"{self.run.round_name(number)}_{kind}" for kind in self.plan.controls]
         return names
+
+    @property
+    def _control_rounds(self) -> Sequence[int]:
+        return self.plan.control_rounds or (len(self.plan.prune_rates),)
 
     def _dense(self) -> dict[str, Any]:
         name = self.run.round_name(0)
@@ -108,24 +111,6 @@ class ImpRun(StageRunner):
             )
         return b""
 
-    def _control(self, kind: str, number: int, record: Mapping[str, Any]) -> dict[str, Any]:
-        name = f"{self.run.round_name(number)}_{kind}"
-        finished = self._record(name)
-        if finished is not None:
-            return self._skip(name, finished)
-        # Far from the seeds that a user would give to repeated runs.
-        seed = self.plan.seed + 1_000_003
-        ticket = self._shared_ticket(name, lambda: self._make_control(kind, number, seed))
-        stage = Stage(
-            name=name,
-            folder=self.run.stage_folder(name),
-            ticket=ticket,
-            seed=self.plan.seed,
-            init_seed=seed if kind == "random_reinit" else None,
-            start_iteration=0 if kind == "random_reinit" else self.plan.start_iteration,
-        )
-        return self._train(stage, number=number, control=kind)
-
     def _make_ticket(self, number: int, before: Mapping[str, Any]) -> Ticket:
         trained = self._trained_weights(before)
         table = self.trainer.table
@@ -161,6 +146,7 @@ class ImpRun(StageRunner):
                 versions=dict(self.facts.get("versions", {})),
                 extra={
                     _TRAINED: weights_sha256(trained),
+                    BUDGET_KEY: str(finding_iterations(self.plan, number)),
                     TABLE_KEY: table_to_text(table),
                 },
             ),
@@ -189,33 +175,3 @@ class ImpRun(StageRunner):
         if self.plan.rewind_to == "pretrained":
             return self.trainer.overlay(Path(self.plan.rewind_weights), snapshot)
         return snapshot
-
-    def _make_control(self, kind: str, number: int, seed: int) -> Ticket:
-        ticket = load_ticket(self.run.ticket_file(self.run.round_name(number)))
-        mask: Mask = ticket.mask
-        weights = ticket.weights
-        if kind == "random_layer_ratios":
-            mask = random_like(mask, seed)
-        elif kind == "random_reinit":
-            weights = None
-        elif kind == "dense_rewound":
-            mask = Mask(
-                {name: torch.ones(shape, dtype=torch.bool) for name, shape in mask.shapes.items()}
-            )
-        summary = sparsity_summary(self.trainer.table, mask).to_dict()
-        provenance = dataclasses.replace(
-            ticket.provenance,
-            criterion=kind,
-            prune_rate=summary["prune_rate"],
-            prune_rates_by_group={
-                group: row["prune_rate"] for group, row in summary["groups"].items()
-            },
-            sparsity=summary["sparsity"],
-            parent_sha256=None,
-            extra={
-                "control_of": self.run.round_name(number),
-                "control_seed": str(seed),
-                TABLE_KEY: table_to_text(self.trainer.table),
-            },
-        )
-        return Ticket(mask=mask, weights=weights, provenance=provenance)

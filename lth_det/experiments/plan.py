@@ -26,6 +26,9 @@ class ImpPlan:
         control_rounds: rounds that get them.
         task: source task written into the tickets.
         source_weights: initial weights written into the tickets.
+        perturbed_fraction: share of the kept weights that the control ``perturbed`` moves.
+        iterations: steps of the dense round; 0 = the trainer cannot stretch its schedule.
+        retraining_iterations: steps of each later round.
     """
 
     prune_rates: Sequence[float]
@@ -42,6 +45,9 @@ class ImpPlan:
     control_rounds: Sequence[int]
     task: str
     source_weights: str
+    perturbed_fraction: float = 0.1
+    iterations: int = 0
+    retraining_iterations: int = 0
 
     @property
     def rewind(self) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 from lth_det.errors import RunError
 from lth_det.io import atomic_write_json
 
+_STAGES = ("round_*", "ticket*", "rst*", "rst/*", "gradual*")  # folders of stages
+
 
 class RunDir:
     """The folder of one run.
@@ -96,9 +98,7 @@ class RunDir:
         return digest
 
     def _begun(self) -> bool:
-        return any(
-            path.is_dir() for pattern in ("round_*", "ticket") for path in self.root.glob(pattern)
-        )
+        return any(path.is_dir() for pattern in _STAGES for path in self.root.glob(pattern))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -128,7 +128,7 @@ class RunDir:
         """Remove temporary files that a killed process left of this run; nobody else writes them under the lock."""
         own = (self.results_file, self.timings_file, self.identity_file)
         found = [path for file in own for path in self.root.glob(f".{file.name}.*.tmp")]
-        for pattern in ("round_*", "ticket", "report"):
+        for pattern in (*_STAGES, "report"):
             found += self.root.glob(f"{pattern}/.*.tmp")
         for path in found:
             path.unlink(missing_ok=True)

@@ -5,10 +5,12 @@ import dataclasses
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lth_det.errors import ConfigError
+from lth_det.experiments.controls import CONTROLS, budget_of_round, control_seed, control_ticket
 from lth_det.experiments.emptied import emptied
 from lth_det.experiments.plan import ImpPlan
 from lth_det.experiments.protocols import Communicator, SingleProcess, Stage, StageTrainer
@@ -95,6 +97,45 @@ class StageRunner(abc.ABC):
                 ", ".join(lost),
             )
         return ticket
+
+    def _budget(self, number: int) -> int:
+        """Return the iterations of the control ``dense_same_budget`` of round ``number``."""
+        return budget_of_round(self.plan, number)
+
+    def _check_controls(self, numbers: Sequence[int]) -> None:
+        """Find out before anything is trained whether the plan's controls can be made."""
+        for kind in self.plan.controls:
+            if kind not in CONTROLS:
+                raise ConfigError(f"LTH.CONTROLS has {kind!r}; choose from {', '.join(CONTROLS)}.")
+            for number in numbers if CONTROLS[kind].same_budget else ():
+                self._budget(number)
+
+    def _control(self, kind: str, of: str, number: int) -> dict[str, Any]:
+        """Train a control of the stage ``of``, which is finished."""
+        name = f"{of}_{kind}"
+        finished = self._record(name)
+        if finished is not None:
+            return self._skip(name, finished)
+        control = CONTROLS[kind]
+        parent = self._shared_ticket(of, lambda: load_ticket(self.run.ticket_file(of)))
+        ticket = None
+        if control.mask is not None:
+
+            def make() -> Ticket:
+                return control_ticket(kind, parent, of=of, plan=self.plan, table=self.table)
+
+            ticket = self._shared_ticket(name, make)
+        whole = control.fresh or control.same_budget  # from the initialisation
+        stage = Stage(
+            name=name,
+            folder=self.run.stage_folder(name),
+            ticket=ticket,
+            seed=self.plan.seed,
+            init_seed=control_seed(self.plan) if control.fresh else None,
+            start_iteration=0 if whole else self.plan.start_iteration,
+            iterations=self._budget(number) if control.same_budget else None,
+        )
+        return self._train(stage, number=number, control=kind)
 
     def _train(self, stage: Stage, *, number: int, control: str | None = None) -> dict[str, Any]:
         finished = self._record(stage.name)

@@ -1,8 +1,9 @@
-"""Training a given ticket: one stage, as a pruned round of an IMP run would train it."""
+"""Training a given ticket: one stage, as a pruned round of an IMP run would train it, and its controls."""
 
 import dataclasses
 from typing import Any
 
+from lth_det.experiments.controls import budget_of_ticket
 from lth_det.experiments.protocols import Stage
 from lth_det.experiments.stage_runner import StageRunner
 from lth_det.tickets.scope import ParameterTable
@@ -36,9 +37,11 @@ class TicketRun(StageRunner):
             MaskMismatchError: the ticket is of another model; all differences are named.
             ScopeError: it prunes parameters that ``LTH.PRESET`` and ``LTH.GROUP_PRUNE_RATE`` keep dense, and is not
                 a transferred ticket, or prunes biases or norm layers.
+            ConfigError: a control of ``LTH.CONTROLS`` cannot be made for this ticket.
         """
         self.trainer.check(self.ticket)
         sparsity_summary(self.table, self.ticket.mask)
+        self._check_controls([self.ticket.provenance.round])
         name = self.stage_names()[0]
         ticket = self._shared_ticket(name, lambda: self.ticket)
         stage = Stage(
@@ -48,9 +51,19 @@ class TicketRun(StageRunner):
             seed=self.plan.seed,
             start_iteration=self.plan.start_iteration,
         )
-        record = self._train(stage, number=ticket.provenance.round)
-        return self._write([record], [], complete=True)
+        number = ticket.provenance.round
+        record = self._train(stage, number=number)
+        controls: list[dict[str, Any]] = []
+        self._write([record], controls, complete=not self.plan.controls)
+        for kind in self.plan.controls:
+            controls.append(self._control(kind, name, number))
+            self._write([record], controls, complete=False)
+        return self._write([record], controls, complete=True)
+
+    def _budget(self, number: int) -> int:
+        del number
+        return budget_of_ticket(self.plan, self.ticket)
 
     def stage_names(self) -> list[str]:
-        """Return the one stage."""
-        return ["ticket"]
+        """Return the folder names of the ticket's stage and of its controls, in the order they run."""
+        return ["ticket", *(f"ticket_{kind}" for kind in self.plan.controls)]

@@ -19,9 +19,10 @@ def found(tmp_path):
     return load_ticket(tmp_path / "imp/round_02/ticket.safetensors")
 
 
-def train(folder, ticket, trainer=None):
+def train(folder, ticket, trainer=None, **changes):
     trainer = trainer or ToyTrainer()
-    results = TicketRun(trainer, PLAN, RunDir(folder), FACTS, ticket=ticket)()
+    plan = dataclasses.replace(PLAN, **{"controls": (), **changes})
+    results = TicketRun(trainer, plan, RunDir(folder), FACTS, ticket=ticket)()
     return trainer, results
 
 

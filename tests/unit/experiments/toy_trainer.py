@@ -58,11 +58,13 @@ class ToyTrainer:
     log: list[str] = dataclasses.field(default_factory=list)
     starts: dict[str, dict[str, Tensor]] = dataclasses.field(default_factory=dict)
     seeds: dict[str, int] = dataclasses.field(default_factory=dict)
+    lengths: dict[str, int | None] = dataclasses.field(default_factory=dict)
     table: ParameterTable = dataclasses.field(default_factory=toy_table)
 
     def train(self, stage: Stage) -> StageResult:
         self.log.append(stage.name)
         self.seeds[stage.name] = stage.seed
+        self.lengths[stage.name] = stage.iterations
         stage.folder.mkdir(parents=True, exist_ok=True)
         state = initial_state(stage.initialisation)
         if stage.ticket is not None:
@@ -72,7 +74,7 @@ class ToyTrainer:
         self.starts[stage.name] = capture_weights(state)
         if stage.name == self.fail_in:
             raise RuntimeError("the machine went away")
-        for step in range(stage.start_iteration, STEPS):
+        for step in range(stage.start_iteration, stage.iterations or STEPS):
             if stage.snapshot is not None and step == stage.snapshot_iteration:
                 save_snapshot(stage.snapshot, capture_weights(state), iteration=step)
             generator = torch.Generator().manual_seed(1000 + step)
