@@ -103,6 +103,8 @@ details { margin: .6rem 0; } summary { cursor: pointer; color: var(--blue); }
 .mark text { fill: #fff; stroke: #000; stroke-opacity: .75; stroke-width: 3px; paint-order: stroke; stroke-linejoin: round; font-weight: 600; }
 .no-labels .mark text { display: none; } .no-areas .mark .area { display: none; }
 .wrapped td { white-space: normal; overflow-wrap: anywhere; vertical-align: top; }
+pre.commands { background: var(--tint); border: 1px solid var(--line); border-radius: 6px; padding: .7rem .9rem; overflow-x: auto; font-size: .8rem; line-height: 1.5; max-height: 480px; }
+li { max-width: 95ch; margin: .25rem 0; }
 footer { color: var(--muted); font-size: .84rem; padding-bottom: 2.5rem; }
 @media (max-width: 700px) { dl { grid-template-columns: 1fr; } section { padding: .9rem; } .inner, main { padding: 0 .8rem; } }
 @media print {

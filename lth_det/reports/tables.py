@@ -105,17 +105,17 @@ def to_latex(table: Table, *, caption: str = "", label: str = "") -> str:
     align = "".join("r" if column.spec else "l" for column in table.columns)
     lines = [r"\begin{table}", r"\centering"]
     if caption:
-        lines.append(rf"\caption{{{_escape_latex(caption)}}}")
+        lines.append(rf"\caption{{{escape_latex(caption)}}}")
     if label:
         lines.append(rf"\label{{{label}}}")
     lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule"]
-    lines.append(" & ".join(_escape_latex(column.title) for column in table.columns) + r" \\")
+    lines.append(" & ".join(escape_latex(column.title) for column in table.columns) + r" \\")
     lines.append(r"\midrule")
     for row in table.rows:
         cells = (
             format_cell(value, column) for value, column in zip(row, table.columns, strict=True)
         )
-        lines.append(" & ".join(_escape_latex(text) for text in cells) + r" \\")
+        lines.append(" & ".join(escape_latex(text) for text in cells) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 
@@ -143,5 +143,6 @@ _LATEX = {
 }
 
 
-def _escape_latex(text: str) -> str:
+def escape_latex(text: str) -> str:
+    """Return ``text`` with every character that has a meaning in LaTeX replaced."""
     return "".join(_LATEX.get(character, character) for character in text)
