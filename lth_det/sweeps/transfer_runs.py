@@ -1,0 +1,231 @@
+"""From a plan of kind ``transfer`` to its runs and the cells they fill; pure functions."""
+
+import dataclasses
+from typing import Any
+
+from lth_det.errors import ConfigError
+from lth_det.sweeps.detector_runs import (
+    Target,
+    Transfer,
+    classifier_run,
+    imp_run,
+    method_run,
+    ticket_run,
+)
+from lth_det.sweeps.model import Cell, Run
+from lth_det.sweeps.plan_keys import rate_text
+from lth_det.sweeps.transfer_plan import DENSE, Source, TransferPlan
+
+# A ticket whose weights were never trained on the target has the whole schedule before it, whatever the target's own
+# tickets skip: they have already seen the images up to their rewind point.
+_WHOLE_SCHEDULE = ("LTH.REWIND.TO", "init")
+
+
+@dataclasses.dataclass
+class Expansion:
+    """Runs and cells collected so far; a run that several cells need is made once."""
+
+    plan: TransferPlan
+    output: str
+    runs: dict[str, Run] = dataclasses.field(default_factory=dict)
+    cells: list[Cell] = dataclasses.field(default_factory=list)
+
+    def place(self, name: str) -> tuple[str, str]:
+        """Return name and folder of a run."""
+        return name, f"{self.output}/runs/{name}"
+
+    def add(self, run: Run) -> Run:
+        """Keep a run; one of the same name must be the same run.
+
+        Raises:
+            ConfigError: two different runs would have one name.
+        """
+        known = self.runs.setdefault(run.name, run)
+        if known != run:
+            raise ConfigError(
+                f"Two runs of the plan would be named {run.name}; rename a source or target."
+            )
+        return known
+
+
+def expand_transfer(plan: TransferPlan, output: str) -> tuple[list[Run], list[Cell]]:
+    """Return the runs of a plan and the cells of its matrix.
+
+    Args:
+        plan: the plan.
+        output: folder of the sweep.
+
+    Raises:
+        ConfigError: a config file is missing, or names clash.
+    """
+    expansion = Expansion(plan, output)
+    for target in plan.targets:
+        for seed in plan.seeds:
+            for number, source in enumerate(s for s in plan.sources if s.kind == "own"):
+                _own(expansion, source, target, seed, dense=number == 0)
+            for source in plan.sources:
+                if source.kind in ("rst", "gradual"):
+                    _method(expansion, source, target, seed)
+                elif source.kind not in ("own", "random"):
+                    _tickets(expansion, source, target, seed)
+    return list(expansion.runs.values()), expansion.cells
+
+
+def source_facts(plan: TransferPlan) -> list[dict[str, Any]]:
+    """Return the sources for ``cells.json``, each followed by its controls."""
+    facts = []
+    for source in plan.sources:
+        if source.kind == "random":
+            continue
+        facts.append(_fact(source.name, source.label, source.kind, None))
+        facts += [
+            _fact(name, label, control, source.name)
+            for control, (name, label) in controls_of(plan, source).items()
+        ]
+    return facts
+
+
+def _fact(name: str, label: str, kind: str, of: str | None) -> dict[str, Any]:
+    return {"name": name, "label": label, "kind": kind, "control": of is not None, "control_of": of}
+
+
+def controls_of(plan: TransferPlan, source: Source) -> dict[str, tuple[str, str]]:
+    """Return control -> (name of its cells, label) of a source: its own list and the sources of kind ``random``."""
+    found = {
+        control: (f"{source.name}_{control}", f"{source.label}: {control.replace('_', ' ')}")
+        for control in source.controls
+    }
+    for other in plan.sources:
+        if other.kind == "random" and other.of == source.name:
+            found[other.control] = (other.name, other.label)
+    return found
+
+
+def own_run(expansion: Expansion, own: Source, target: Target, seed: int) -> Run:
+    """Return the run of a target that trains it dense and finds its own tickets; added if it is not there yet."""
+    plan = expansion.plan
+    return expansion.add(
+        imp_run(
+            target,
+            expansion.place(f"{own.name}-{target.name}-seed{seed}"),
+            seed,
+            rates=own.rates,
+            control_rounds=[own.rates.index(rate) + 1 for rate in plan.prune_rates],
+            controls=tuple(controls_of(plan, own)),
+            opts=own.opts,
+        )
+    )
+
+
+def _own(expansion: Expansion, source: Source, target: Target, seed: int, *, dense: bool) -> None:
+    run = own_run(expansion, source, target, seed)
+    controls = controls_of(expansion.plan, source)
+    if dense:
+        expansion.cells.append(
+            Cell(source=DENSE, target=target.name, prune_rate=0.0, seed=seed, run=run.name, round=0)
+        )
+    for rate in expansion.plan.prune_rates:
+        place = run.name, source.rates.index(rate) + 1
+        _cells(expansion, (source.name, controls), (target.name, rate, seed), place)
+
+
+def _cells(
+    expansion: Expansion,
+    source: tuple[str, dict[str, tuple[str, str]]],
+    where: tuple[str, float, int],
+    run: tuple[str, int | None],
+) -> None:
+    target, rate, seed = where
+    name, controls = source
+    entries = [(name, None)] + [(shown, control) for control, (shown, _) in controls.items()]
+    for shown, control in entries:
+        expansion.cells.append(
+            Cell(
+                source=shown,
+                target=target,
+                prune_rate=rate,
+                seed=seed,
+                run=run[0],
+                round=run[1],
+                control=control,
+            )
+        )
+
+
+def _method(expansion: Expansion, source: Source, target: Target, seed: int) -> None:
+    for rate in expansion.plan.prune_rates:
+        place = expansion.place(f"{source.name}-{target.name}-{rate_text(rate)}-seed{seed}")
+        run = expansion.add(
+            method_run(target, place, seed, method=source.kind, rate=rate, opts=source.opts)
+        )
+        _cells(expansion, (source.name, {}), (target.name, rate, seed), (run.name, None))
+
+
+def _tickets(expansion: Expansion, source: Source, target: Target, seed: int) -> None:
+    if source.target == target.name:
+        return  # the target's own ticket, which the source of kind "own" is
+    controls = controls_of(expansion.plan, source)
+    for rate in expansion.plan.prune_rates:
+        transfer = _transfer(expansion, source, target, seed, rate)
+        late = source.weights == "rewind"
+        run = expansion.add(
+            ticket_run(
+                target,
+                expansion.place(f"{source.name}-{target.name}-{rate_text(rate)}-seed{seed}"),
+                seed,
+                transfer=transfer,
+                controls=tuple(controls),
+                opts=source.opts if late else (*_WHOLE_SCHEDULE, *source.opts),
+            )
+        )
+        _cells(expansion, (source.name, controls), (target.name, rate, seed), (run.name, None))
+
+
+def _transfer(
+    expansion: Expansion, source: Source, target: Target, seed: int, rate: float
+) -> Transfer:
+    path, needs = _file(expansion, source, target, seed, rate)
+    weights = source.weights
+    if weights == "rewind":
+        own = own_run(expansion, expansion.plan.own, target, seed)
+        weights = f"{own.folder}/round_00/rewind.safetensors"
+        needs = tuple(dict.fromkeys((*needs, own.name)))
+    magnitude = source.kind == "magnitude"
+    return Transfer(
+        kind=source.transfer if source.kind in ("classifier", "cross_task") else source.kind,
+        source=path,
+        weights=weights,
+        prune_rate=rate if magnitude else None,
+        preset=source.preset,
+        needs=needs,
+    )
+
+
+def _file(
+    expansion: Expansion, source: Source, target: Target, seed: int, rate: float
+) -> tuple[str, tuple[str, ...]]:
+    """Return the file of the source at a rate and the runs that make it."""
+    if source.files:
+        path = source.files.get(rate, source.files.get(0.0, ""))
+        if path != DENSE:
+            return path, ()
+        dense = own_run(expansion, expansion.plan.own, target, seed)
+        return f"{dense.folder}/round_00/model_final.pth", (dense.name,)
+    run = _source_run(expansion, source, seed if source.seed is None else source.seed)
+    rates = expansion.plan.own.rates if source.target else source.rates
+    return f"{run.folder}/round_{rates.index(rate) + 1:02d}/ticket.safetensors", (run.name,)
+
+
+def _source_run(expansion: Expansion, source: Source, seed: int) -> Run:
+    place = expansion.place(f"{source.name}-source-seed{seed}")
+    if source.kind == "classifier":
+        return expansion.add(
+            classifier_run(
+                source.config, place, seed, rates=source.rates, opts=source.source_opts
+            )
+        )
+    if source.target:
+        target = next(target for target in expansion.plan.targets if target.name == source.target)
+        return own_run(expansion, expansion.plan.own, target, seed)
+    target = Target(name=source.name, label=source.label, config=source.config, metric="")
+    return expansion.add(imp_run(target, place, seed, rates=source.rates, opts=source.source_opts))
