@@ -34,7 +34,7 @@ def check_inputs(cfg: Any, *, eval_only: bool) -> None:
             raise ConfigError(
                 "LTH.TICKET is set, but LTH.ENABLED is False, so that nothing would be pruned; set LTH.ENABLED True."
             )
-        load_ticket(cfg.LTH.TICKET)
+        check_required_options(cfg, load_ticket(cfg.LTH.TICKET))
     if cfg.LTH.ENABLED:
         _check_lottery(cfg)
 
