@@ -7,6 +7,7 @@ import torch
 
 from lth_det.d2.datasets import check_dataset_available, register_all
 from lth_det.d2.plan import retraining_cfg, start_iteration
+from lth_det.d2.transfer import check_required_options
 from lth_det.errors import ConfigError, DataError
 from lth_det.tickets.serialization import load_ticket, ticket_sha256
 

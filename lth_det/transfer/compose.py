@@ -4,12 +4,11 @@ import dataclasses
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lth_det.errors import ConfigError, MaskMismatchError
+from lth_det.errors import ConfigError
 from lth_det.tickets.differences import require_equal_shapes
 from lth_det.tickets.mask import Mask
 from lth_det.tickets.serialization import load_ticket
