@@ -1,0 +1,162 @@
+"""Write a trained ticket as a compact checkpoint (kept weights + mask), and restore the exact dense checkpoint from it."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from lth_det.cli.common import EXIT_OK, run_tool, write_json_option
+from lth_det.cli.export_source import Source, files_source, run_source
+from lth_det.errors import ConfigError
+from lth_det.export.compact import DTYPES, save_compact
+from lth_det.export.compact_reader import CompactCheckpoint, is_compact, load_compact
+from lth_det.export.sizes import file_facts, storage_sizes
+from lth_det.io import atomic_path
+
+EXAMPLE = """
+examples:
+  the last round of a run; another round, in half precision:
+    tools/export_ticket.py outputs/mask_rcnn_imp --output mask_rcnn_79.safetensors
+    tools/export_ticket.py outputs/mask_rcnn_imp --round 1 --dtype float16 --output small.safetensors
+  trained weights and the ticket they were trained under:
+    tools/export_ticket.py --weights model_final.pth --ticket ticket.safetensors --output compact.safetensors
+  back to the dense checkpoint, for Detectron2's --eval-only MODEL.WEIGHTS; what a file holds:
+    tools/export_ticket.py compact.safetensors --restore model_final.pth
+    tools/export_ticket.py compact.safetensors
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the argument parser."""
+    parser = argparse.ArgumentParser(
+        prog="export_ticket.py",
+        description=__doc__,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "source",
+        nargs="?",
+        metavar="RUN | COMPACT",
+        help="a run folder (with results.json), or a compact checkpoint to restore or look at",
+    )
+    parser.add_argument(
+        "--round", type=int, metavar="N", help="round of the run; default: the last"
+    )
+    parser.add_argument("--weights", metavar="PTH", help="trained weights, instead of a run")
+    parser.add_argument(
+        "--ticket",
+        metavar="T",
+        help="the ticket they were trained under; alone: export the ticket's own start values",
+    )
+    parser.add_argument("--output", metavar="OUT", help="the compact checkpoint to write")
+    parser.add_argument(
+        "--dtype",
+        choices=tuple(DTYPES),
+        help="dtype of kept weights and of other tensors of 2 and more dimensions; default: same, which is exact",
+    )
+    parser.add_argument(
+        "--restore", metavar="PTH", help="write the dense checkpoint that COMPACT holds"
+    )
+    parser.add_argument(
+        "--json", metavar="PATH", help="write the facts as JSON; - for standard output"
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export, restore or describe, as the arguments say.
+
+    Raises:
+        LthDetError: the input is wrong.
+    """
+    facts = _export(arguments) if arguments.output else _restore(arguments)
+    if arguments.json != "-":
+        sys.stdout.write(facts_text(facts))
+    if arguments.json:
+        write_json_option(arguments.json, facts)
+    return EXIT_OK
+
+
+def _export(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.restore:
+        raise ConfigError("--output exports and --restore restores; give one of them.")
+    dtype = arguments.dtype or "same"
+    source = _source(arguments)
+    about = source.about | {"values": dtype}
+    save_compact(arguments.output, source.state, source.mask, dtype=dtype, about=about)
+    # Read back and checked against the hash of what went in: a file that is written is a file that restores.
+    return _facts(arguments.output, load_compact(arguments.output))
+
+
+def _source(arguments: argparse.Namespace) -> Source:
+    if arguments.source is None:
+        if arguments.round is not None:
+            raise ConfigError("--round needs a run folder.")
+        return files_source(arguments.weights, arguments.ticket)
+    if arguments.weights or arguments.ticket:
+        raise ConfigError(
+            f"Give the run {arguments.source}, or --weights and --ticket, but not both."
+        )
+    return run_source(Path(arguments.source), arguments.round)
+
+
+def _restore(arguments: argparse.Namespace) -> dict[str, Any]:
+    path = arguments.source
+    if path is None or Path(path).is_dir() or not is_compact(path):
+        raise ConfigError(
+            "Give --output OUT to export, or a compact checkpoint to restore or look at (see --help)."
+        )
+    unused = ("round", "weights", "ticket", "dtype")
+    wrong = [f"--{name}" for name in unused if getattr(arguments, name) is not None]
+    if wrong:
+        raise ConfigError(f"{', '.join(wrong)} is for exporting, which needs --output OUT.")
+    content = load_compact(path)
+    facts = _facts(path, content)
+    if arguments.restore:
+        with atomic_path(arguments.restore) as temporary:
+            torch.save({"model": content.state}, temporary)
+        facts["restored"] = arguments.restore
+    return facts
+
+
+def _facts(path: str, content: CompactCheckpoint) -> dict[str, Any]:
+    values = content.manifest["about"].get("values", "same")
+    dtype = DTYPES.get(values)
+    sizes = storage_sizes(
+        content.state, content.mask, value_bytes=None if dtype is None else dtype.itemsize
+    )
+    facts = file_facts(path, content.manifest, sizes)
+    facts["kept"], facts["masked"] = content.mask.kept, content.mask.numel
+    return facts
+
+
+def facts_text(facts: dict[str, Any]) -> str:
+    """Return the facts of a compact checkpoint as text."""
+    rows = [
+        ("this file", facts["bytes"]),
+        ("least possible (entropy of the mask + values)", facts["bound_bytes"]),
+        ("packed mask bits + values", facts["packed_mask_bytes"]),
+        ("32-bit indices + values", facts["index_and_value_bytes"]),
+        ("dense values", facts["dense_bytes"]),
+    ]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name.ljust(width)}  {size:>13,} bytes" for name, size in rows]
+    over = facts["over_bound"]
+    lines.append(
+        f"{facts['times_smaller']:.2f} times smaller than dense"
+        + ("" if over is None else f", {100 * over:.1f} % over the least possible")
+        + f"; {facts['kept']:,} of {facts['masked']:,} masked weights are kept."
+    )
+    lines += [f"{name}: {text}" for name, text in sorted(facts["about"].items())]
+    if "restored" in facts:
+        lines.append(f"The dense checkpoint is in {facts['restored']}.")
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of ``tools/export_ticket.py``; ends the process with 0, 1 or 2."""
+    run_tool(lambda: run(build_parser().parse_args(argv)))
