@@ -19,6 +19,7 @@ from lth_det.d2.config_methods import method_identity
 from lth_det.d2.datasets import register_all
 from lth_det.d2.evaluation import flatten_metrics
 from lth_det.d2.plan import imp_plan
+from lth_det.d2.plan_methods import rst_plan
 from lth_det.d2.preflight import check_inputs, ticket_identity
 from lth_det.d2.setup_cfg import load_config
 from lth_det.d2.stages import DetectorStages
@@ -27,6 +28,7 @@ from lth_det.d2.trainer import LotteryTrainer
 from lth_det.env import package_versions
 from lth_det.errors import RunError
 from lth_det.experiments.imp import ImpRun
+from lth_det.experiments.rst_run import RstRun
 from lth_det.experiments.run_dir import RunDir
 from lth_det.experiments.stage_runner import StageRunner
 from lth_det.experiments.ticket_run import TicketRun
@@ -153,10 +155,7 @@ def evaluate(cfg: Any, *, resume: bool = False) -> dict[str, float]:
 def run_lottery(cfg: Any, run: RunDir, digest: str, *, resume: bool) -> dict[str, Any]:
     """Run the rounds of ``cfg.LTH``, or train its ticket, write the report, and return the content of ``results.json``."""
     trainer = DetectorStages(cfg, resume=resume)
-    parts = trainer, imp_plan(cfg), run, run_facts(cfg, digest), Processes()
-    experiment: StageRunner = (
-        TicketRun(*parts, ticket=load_ticket(cfg.LTH.TICKET)) if cfg.LTH.TICKET else ImpRun(*parts)
-    )
+    experiment = _experiment(cfg, trainer, run, digest)
     trainer.expect_stages(len(experiment.stage_names()) - experiment.finished_stages())
     results = experiment()
     if comm.is_main_process():
@@ -164,6 +163,19 @@ def run_lottery(cfg: Any, run: RunDir, digest: str, *, resume: bool) -> dict[str
         logger.info("Rounds:\n%s", rounds_text(results))
         logger.info("The report is in %s", page)
     return results
+
+
+def _experiment(cfg: Any, trainer: DetectorStages, run: RunDir, digest: str) -> StageRunner:
+    facts = run_facts(cfg, digest)
+    parts = trainer, imp_plan(cfg), run, facts, Processes()
+    if cfg.LTH.TICKET:
+        return TicketRun(*parts, ticket=load_ticket(cfg.LTH.TICKET))
+    if cfg.LTH.METHOD == "imp":
+        return ImpRun(*parts)
+    # Weights are not rewound: the ticket has those that the method ended with.
+    plan = dataclasses.replace(parts[1], rewind_to="final", rewind_iteration=0)
+    own = trainer, plan, run, {**facts, "method": cfg.LTH.METHOD}, Processes()
+    return RstRun(*own, rst=rst_plan(cfg))
 
 
 def run_settings(cfg: Any) -> dict[str, Any]:

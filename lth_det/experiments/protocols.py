@@ -28,6 +28,11 @@ class Stage:
         snapshot: where the dense round saves its rewind snapshot; ``None`` = none.
         snapshot_iteration: after how many steps.
         iterations: length of the schedule where it is not the configured one, which is stretched to it.
+        start: state dict to begin with, where there is no ticket; ``None`` = the initialisation.
+        transform: penalty of an RST transformation.
+        gradual: pruning during the training.
+        early_bird: masks to record during the training. A trainer says in ``methods`` which of these three it
+            knows ("rst", "gradual", "early_bird").
     """
 
     name: str
@@ -39,6 +44,10 @@ class Stage:
     snapshot: Path | None = None
     snapshot_iteration: int = 0
     iterations: int | None = None
+    start: Mapping[str, Tensor] | None = None
+    transform: Transform | None = None
+    gradual: GradualPruning | None = None
+    early_bird: EarlyBird | None = None
 
     @property
     def initialisation(self) -> int:

@@ -96,9 +96,7 @@ def rst_mask(
     return Mask({entry.name: keep[entry.name] for entry in table if entry.name in keep})
 
 
-def _pools(
-    table: ParameterTable, plan: ImpPlan
-) -> list[tuple[tuple[ParameterEntry, ...], float]]:
+def _pools(table: ParameterTable, plan: ImpPlan) -> list[tuple[tuple[ParameterEntry, ...], float]]:
     trained = [entry for entry in table if entry.prunable and not entry.frozen]
     if not trained:
         raise ConfigError(
@@ -130,9 +128,7 @@ def _allocation(
     return build_allocation(rst.ratios), 1 - rate
 
 
-def _ticket_counts(
-    entries: tuple[ParameterEntry, ...], rst: RstPlan, cycle: int
-) -> dict[str, int]:
+def _ticket_counts(entries: tuple[ParameterEntry, ...], rst: RstPlan, cycle: int) -> dict[str, int]:
     mask = rst.ratio_mask
     if mask is None:
         raise ConfigError("LTH.RST.MASK is 'ticket', but no ticket is given.")
