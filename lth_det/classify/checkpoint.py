@@ -1,7 +1,5 @@
 """Weights and training state on disk: written whole or not at all, read without running code from the file."""
 
-import pickle
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,21 +11,7 @@ from torch import Tensor
 
 from lth_det.errors import MaskMismatchError, RunError
 from lth_det.io import atomic_path
-
-# What torch.load raises for files that are missing, cut, text, or want to run code.
-_UNREADABLE = (
-    OSError,
-    RuntimeError,
-    EOFError,
-    pickle.UnpicklingError,
-    struct.error,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    SafetensorError,
-)
-
+from lth_det.tickets.checkpoint_file import UNREADABLE
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` (tensors, numbers, text, in dicts and lists) to ``path``, atomically.
@@ -55,7 +39,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
+    except (*UNREADABLE, SafetensorError) as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise RunError(f"{path} cannot be read as a checkpoint of tensors ({reason}).") from error
     if not isinstance(content, dict):
