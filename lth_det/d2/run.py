@@ -25,6 +25,7 @@ from lth_det.d2.setup_cfg import load_config
 from lth_det.d2.stages import DetectorStages
 from lth_det.d2.strict_checkpointer import StrictCheckpointer
 from lth_det.d2.trainer import LotteryTrainer
+from lth_det.d2.transfer import input_extra
 from lth_det.env import package_versions
 from lth_det.errors import RunError
 from lth_det.experiments.imp import ImpRun
@@ -201,6 +202,7 @@ def run_facts(cfg: Any, digest: str) -> dict[str, Any]:
         "config_sha256": digest,
         "versions": package_versions(),
         "task": ", ".join(cfg.DATASETS.TRAIN),
+        "input": input_extra(cfg),
         "dataset": {
             "name": name,
             "json_file": _absolute(metadata.get("json_file")),

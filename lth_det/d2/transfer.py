@@ -21,6 +21,7 @@ from lth_det.transfer.preprocessing import (
     InputFacts,
     Preprocessing,
     differing_options,
+    facts_to_extra,
     options_text,
 )
 from lth_det.transfer.target import Target
@@ -73,6 +74,11 @@ def input_facts(cfg: Any) -> InputFacts:
         tuple(float(value) for value in cfg.MODEL.PIXEL_STD),
     )
     return InputFacts(fed, bool(cfg.MODEL.RESNETS.STRIDE_IN_1X1), "the target's configuration")
+
+
+def input_extra(cfg: Any) -> dict[str, str]:
+    """Return what the tickets of a run say about their network's input, so that they can be transferred."""
+    return facts_to_extra(input_facts(cfg))
 
 
 def check_required_options(cfg: Any, ticket: Ticket) -> None:

@@ -76,7 +76,7 @@ class StageRunner(abc.ABC):
         def saved() -> bytes:
             # A ticket on disk is never made again: what a stopped stage was trained with is what it goes on with.
             if not path.exists():
-                save_ticket(path, make())
+                save_ticket(path, self._described(make()))
             return path.read_bytes()
 
         content = self.communicator.on_main(saved)
@@ -97,6 +97,13 @@ class StageRunner(abc.ABC):
                 ", ".join(lost),
             )
         return ticket
+
+    def _described(self, ticket: Ticket) -> Ticket:
+        """Return the ticket with what the facts say about the network's input: a transfer has to know it."""
+        extra = {**self.facts.get("input", {}), **ticket.provenance.extra}
+        return dataclasses.replace(
+            ticket, provenance=dataclasses.replace(ticket.provenance, extra=extra)
+        )
 
     def _budget(self, number: int) -> int:
         """Return the iterations of the control ``dense_same_budget`` of round ``number``."""

@@ -60,6 +60,10 @@ class TicketRun(StageRunner):
             self._write([record], controls, complete=False)
         return self._write([record], controls, complete=True)
 
+    def _described(self, ticket: Ticket) -> Ticket:
+        # The ticket itself is copied as it is; its controls say what the run says.
+        return ticket if ticket is self.ticket else super()._described(ticket)
+
     def _budget(self, number: int) -> int:
         del number
         return budget_of_ticket(self.plan, self.ticket)

@@ -26,7 +26,7 @@ from lth_det.transfer.inputs import (
     settle_inputs,
 )
 from lth_det.transfer.matching import Matching, match
-from lth_det.transfer.preprocessing import PREPROCESSING_KEY, STRIDE_KEY
+from lth_det.transfer.preprocessing import facts_to_extra
 from lth_det.transfer.source import Source
 from lth_det.transfer.state_file import read_state
 from lth_det.transfer.target import Target
@@ -138,11 +138,7 @@ def _input_extra(inputs: SettledInputs) -> dict[str, str]:
         extra[REQUIRED_KEY] = json.dumps(inputs.required)
     if inputs.accepted:
         extra["preprocessing_mismatch"] = json.dumps(inputs.accepted)
-    if inputs.facts.preprocessing is not None:
-        extra[PREPROCESSING_KEY] = inputs.facts.preprocessing.to_json()
-    if inputs.facts.stride_in_1x1 is not None:
-        extra[STRIDE_KEY] = json.dumps(inputs.facts.stride_in_1x1)
-    return extra
+    return extra | facts_to_extra(inputs.facts)
 
 
 def _provenance(

@@ -127,6 +127,16 @@ def facts_of_extra(extra: Mapping[str, str], where: str) -> InputFacts:
     return InputFacts(found, None if stride is None else stride == "true", "the ticket")
 
 
+def facts_to_extra(facts: InputFacts) -> dict[str, str]:
+    """Return the entries of a ticket's provenance that :func:`facts_of_extra` reads."""
+    extra: dict[str, str] = {}
+    if facts.preprocessing is not None:
+        extra[PREPROCESSING_KEY] = facts.preprocessing.to_json()
+    if facts.stride_in_1x1 is not None:
+        extra[STRIDE_KEY] = json.dumps(facts.stride_in_1x1)
+    return extra
+
+
 def options_for(facts: InputFacts, *, bottleneck: bool) -> list[tuple[str, Any]]:
     """Return the ``KEY VALUE`` pairs that a Detectron2 configuration needs for a network with these facts.
 
