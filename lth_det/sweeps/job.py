@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from lth_det.io import atomic_write_json
 
-BUSY = 75  # as EX_TEMPFAIL: another process has the job
+BUSY = 75  # as EX_TEMPFAIL: another process has the job; it writes the outcome
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -50,11 +50,13 @@ class Job:
 
 
 def argv(command: tuple[str, ...], cwd: str) -> list[str]:
-    """Return what is executed for a command: Python files by this interpreter, our tools also from elsewhere.
+    """Return what is executed for a command: Python and Python files by this interpreter, our tools also from elsewhere.
 
     ``tools/...py`` that is not below ``cwd`` is taken from the repository that this package lies in.
     """
     first = command[0]
+    if first in ("python", "python3"):
+        return [sys.executable, *command[1:]]
     if not first.endswith(".py"):
         return list(command)
     path = Path(cwd) / first
