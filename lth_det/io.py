@@ -1,11 +1,14 @@
 """Files that are either whole or absent: temporary file in the same folder, fsync, rename."""
 
 import contextlib
+import errno
 import json
 import math
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,42 @@ def atomic_write_json(path: str | os.PathLike[str], value: Any) -> None:
 def to_json(value: Any) -> str:
     """Return ``value`` as indented JSON text with sorted keys, NaN and infinities as ``null``, and a last newline."""
     return json.dumps(_finite(value), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """Open a file for reading bytes; folders, pipes and devices, which may never end, are refused.
+
+    Raises:
+        OSError: it cannot be opened, or is not a regular file.
+    """
+    # Looked at before it is opened: to open a pipe is to wait for its writer.
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return Path(path).open("rb")
+
+
+def inside(folder: str | os.PathLike[str], name: str) -> Path | None:
+    """Return the path of ``name`` below ``folder``; ``None`` if it is absolute, leads out of it, or can be no path.
+
+    For names in files from other people: ``../../secret`` must not be read because a file says so. Symbolic links that
+    the user's own folder holds are followed.
+    """
+    relative = Path(name)
+    if not name or "\0" in name or relative.is_absolute() or ".." in relative.parts:
+        return None
+    return Path(folder) / relative
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine in bytes, 2**40 where the system does not say."""
+    try:
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 2**40
+    return pages if pages > 0 else 2**40
 
 
 def _finite(value: Any) -> Any:

@@ -67,7 +67,7 @@ def int_column(values: Sequence[Any], *, where: str, label: str) -> IntArray:
     if not _all_whole(set(map(type, values))):
         index = next(i for i, value in enumerate(values) if not _all_whole({type(value)}))
         raise InputError(
-            f"{where}: `{label}` number {index} is {_show(values[index])}; it must be a whole number."
+            f"{where}: `{label}` number {index} is {shown(values[index])}; it must be a whole number."
         )
     try:
         return np.array(values, dtype=np.int64)
@@ -86,14 +86,14 @@ def number_column(values: Sequence[Any], *, where: str, label: str) -> FloatArra
     if not _all_numbers(set(map(type, values))):
         index = next(i for i, value in enumerate(values) if not _all_numbers({type(value)}))
         raise InputError(
-            f"{where}: `{label}` number {index} is {_show(values[index])}; it must be a number."
+            f"{where}: `{label}` number {index} is {shown(values[index])}; it must be a number."
         )
     column = _to_float(values, where=where, label=label)
     bad = np.flatnonzero(~np.isfinite(column))
     if bad.size:
         index = int(bad[0])
         raise InputError(
-            f"{where}: `{label}` number {index} is {values[index]}; it must be a finite number."
+            f"{where}: `{label}` number {index} is {shown(values[index])}; it must be a finite number."
         )
     return column
 
@@ -118,13 +118,13 @@ def matrix_column(
             i for i, v in enumerate(values) if type(v) not in (list, tuple) or len(v) != width
         )
         raise InputError(
-            f"{where}: `{label}` number {index} is {_show(values[index])}; it must be {lengths}."
+            f"{where}: `{label}` number {index} is {shown(values[index])}; it must be {lengths}."
         )
     flat: Iterable[Any] = chain.from_iterable(values)
     if not _all_numbers(set(map(type, flat))):
         index = next(i for i, v in enumerate(values) if not _all_numbers(set(map(type, v))))
         raise InputError(
-            f"{where}: `{label}` number {index} is {_show(values[index])}; it must be {lengths}, all numbers."
+            f"{where}: `{label}` number {index} is {shown(values[index])}; it must be {lengths}, all numbers."
         )
     matrix = _to_float(values, where=where, label=label).reshape(len(values), width)
     # Beyond this bound areas could overflow and IoU be NaN; NaN fails the comparison too.
@@ -132,7 +132,7 @@ def matrix_column(
     if bad.size:
         index = int(bad[0])
         raise InputError(
-            f"{where}: `{label}` number {index} is {_show(values[index])}; its numbers must be finite and below 1e9."
+            f"{where}: `{label}` number {index} is {shown(values[index])}; its numbers must be finite and below 1e9."
         )
     return matrix
 
@@ -150,7 +150,7 @@ def box_column(values: Sequence[Any], *, where: str) -> FloatArray:
     if bad.size:
         index = int(bad[0])
         raise InputError(
-            f"{where}: `bbox` number {index} is {_show(values[index])}, with a negative side; "
+            f"{where}: `bbox` number {index} is {shown(values[index])}, with a negative side; "
             "boxes are [x, y, width, height]."
         )
     return boxes
@@ -214,6 +214,7 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def _show(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return the ``repr`` of a value, cut after 60 characters: an error is one line."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,6 +1,7 @@
 """Reading a COCO or LVIS ground truth into columns, without changing what was given."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -12,6 +13,8 @@ from lth_det.analysis.checks import BoolArray, FloatArray, IntArray
 from lth_det.analysis.columns import Categories, GroundTruth, Images, Source
 from lth_det.analysis.read_json import parse_json, read_bytes, source_of
 from lth_det.errors import InputError
+
+_MOST_CATEGORIES = 50_000  # tables have a row of all bins per category
 
 PathLike = str | os.PathLike[str]
 
@@ -130,6 +133,10 @@ def _categories(value: Any, where: str) -> Categories:
         checks.field(records, "id", where=where, what="category"), where=where, label="category id"
     )
     checks.unique_ids(ids, where=where, what="category")
+    if len(records) > _MOST_CATEGORIES:
+        raise InputError(
+            f"{where}: has {len(records)} categories, more than the {_MOST_CATEGORIES} that can be evaluated."
+        )
     records = [records[i] for i in np.argsort(ids, kind="stable")]
     names = _distinct([str(r.get("name", r["id"])) for r in records], [r["id"] for r in records])
     counts = [
@@ -157,7 +164,7 @@ def _categories(value: Any, where: str) -> Categories:
 
 
 def _distinct(names: list[str], ids: list[int]) -> tuple[str, ...]:
-    repeated = {name for name in names if names.count(name) > 1}
+    repeated = {name for name, number in Counter(names).items() if number > 1}
     return tuple(
         f"{name} (id {i})" if name in repeated else name for name, i in zip(names, ids, strict=True)
     )
@@ -194,7 +201,7 @@ def _crowd(records: Sequence[dict[str, Any]], where: str) -> BoolArray:
             i for i, v in enumerate(values) if type(v) not in (int, bool) or v not in (0, 1)
         )
         raise InputError(
-            f"{where}: `iscrowd` of annotation number {index} is {values[index]!r}; it must be 0 or 1."
+            f"{where}: `iscrowd` of annotation number {index} is {checks.shown(values[index])}; it must be 0 or 1."
         )
     return np.array(values, dtype=bool)
 
@@ -268,6 +275,8 @@ def _federation(
     cells = {}
     for key in ("neg_category_ids", "not_exhaustive_category_ids"):
         lists = [r.get(key) or [] for r in records]
+        if not set(map(type, lists)) <= {list, tuple}:
+            raise InputError(f"{where}: `{key}` of an image must be a list of category ids.")
         owner = np.repeat(np.arange(images.ids.size), [len(v) for v in lists])
         flat = checks.int_column(list(chain.from_iterable(lists)), where=where, label=key)
         position = checks.index_of(

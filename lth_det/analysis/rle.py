@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
+from lth_det.analysis import checks
 from lth_det.analysis.checks import FloatArray, IntArray
 from lth_det.errors import InputError
 
 _LARGEST_COORDINATE = 1e5
+_LONGEST_OUTLINE = 1e6
+"""Pixels of the polygons of one annotation; drawing takes memory and time for each of them, however short the text is."""
 _MOST_PIXELS = 2**31
 _MOST_CHARACTERS = 7  # of one run length: 7 x 5 bits hold every count of an image below 2^31 pixels
 
@@ -122,11 +125,29 @@ def to_code(segmentation: Any, size: tuple[int, int], *, where: str, what: str) 
     if isinstance(segmentation, dict):
         return _dict_to_code(segmentation, size, where=where, what=what)
     if isinstance(segmentation, list) and segmentation and _are_polygons(segmentation):
-        parts = mask_api.frPyObjects(segmentation, size[0], size[1])
+        length = sum(map(_outline, segmentation))
+        if length > _LONGEST_OUTLINE:
+            raise InputError(
+                f"{where}: {what} has polygons with an outline of {length:.0f} pixels, more than the "
+                f"{_LONGEST_OUTLINE:.0f} allowed; check the coordinates."
+            )
+        boxes = len(segmentation[0]) == 4
+        shapes = np.array(segmentation, dtype=np.float64) if boxes else segmentation
+        parts = mask_api.frPyObjects(shapes, size[0], size[1])
         merged: dict[str, Any] = mask_api.merge(parts)
         return merged
     raise InputError(
         f"{where}: {what} has a segmentation that is neither polygons (lists of at least 6 numbers) nor a run-length code."
+    )
+
+
+def _outline(part: list[float]) -> float:
+    if len(part) == 4:
+        return 2.0 * (abs(part[2]) + abs(part[3]))
+    x, y = part[::2], part[1::2]
+    return sum(
+        max(abs(x[i] - x[i - 1]), abs(y[i] - y[i - 1]))
+        for i in range(len(x))  # from the last point to the first one, too
     )
 
 
@@ -149,7 +170,7 @@ def _dict_to_code(
     stated, counts = value.get("size"), value.get("counts")
     if not (isinstance(stated, list | tuple) and list(stated) == [size[0], size[1]]):
         raise InputError(
-            f"{where}: {what} has a mask of size {stated}, but its image is {size[0]} x {size[1]} (height x width); "
+            f"{where}: {what} has a mask of size {checks.shown(stated)}, but its image is {size[0]} x {size[1]} (height x width); "
             "masks must have the size of the original image."
         )
     if isinstance(counts, str) and counts.isascii():

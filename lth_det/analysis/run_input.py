@@ -8,6 +8,7 @@ from typing import Any
 from lth_det.analysis.inputs import ModelInfo
 from lth_det.analysis.read_json import parse_json, read_bytes
 from lth_det.errors import InputError
+from lth_det.io import inside
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,16 @@ def read_run(folder: str | os.PathLike[str]) -> RunInput:
     results: dict[str, str] = {}
     info: dict[str, ModelInfo] = {}
     notes = []
-    for stage in [*value["rounds"], *(value.get("controls") or [])]:
+    controls = value.get("controls") or []
+    if not isinstance(controls, list):
+        raise InputError(f"{path}: its controls are not a list; the file is damaged.")
+    for stage in [*value["rounds"], *controls]:
         name = _name(stage, path)
-        file = stage.get("predictions")
-        if not isinstance(file, str) or not (root / file).is_file():
+        file = _predictions(root, stage.get("predictions"))
+        if file is None:
             notes.append(f"{path}: {name} has no predictions and is left out.")
             continue
-        results[name] = str(root / file)
+        results[name] = str(file)
         info[name] = ModelInfo(
             sparsity=_number(stage.get("sparsity")),
             prune_rate=_number(stage.get("prune_rate")),
@@ -78,9 +82,23 @@ def _name(stage: Any, path: Path) -> str:
     return "dense" if number == 0 else f"round_{number:02d}"
 
 
+def _predictions(root: Path, name: Any) -> Path | None:
+    """Return the predictions of a stage if they are a file below the run's folder."""
+    file = inside(root, name) if isinstance(name, str) else None
+    try:
+        return file if file is not None and file.is_file() else None
+    except OSError:  # a name too long for the file system
+        return None
+
+
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None

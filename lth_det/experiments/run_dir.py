@@ -31,6 +31,7 @@ class RunDir:
         self.results_file = self.root / "results.json"
         self.timings_file = self.root / "timings.json"
         self.identity_file = self.root / "run.json"
+        self.sensitivity_file = self.root / "sensitivity.json"
         self.report = self.root / "report"
 
     def round_name(self, number: int) -> str:
@@ -85,7 +86,8 @@ class RunDir:
                 self.identity_file, {"config_sha256": digest, "settings": dict(settings)}
             )
         elif known.get("config_sha256") != digest:
-            old = known.get("settings", {})
+            settings_then = known.get("settings")
+            old = settings_then if isinstance(settings_then, dict) else {}
             now = json.loads(text)
             changed = sorted(key for key in {*old, *now} if old.get(key) != now.get(key))
             shown = "; ".join(
@@ -126,7 +128,12 @@ class RunDir:
 
     def _remove_leftovers(self) -> None:
         """Remove temporary files that a killed process left of this run; nobody else writes them under the lock."""
-        own = (self.results_file, self.timings_file, self.identity_file)
+        own = (
+            self.results_file,
+            self.timings_file,
+            self.identity_file,
+            self.sensitivity_file,
+        )
         found = [path for file in own for path in self.root.glob(f".{file.name}.*.tmp")]
         for pattern in (*_STAGES, "report"):
             found += self.root.glob(f"{pattern}/.*.tmp")

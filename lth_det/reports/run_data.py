@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lth_det.errors import RunError
+from lth_det.io import inside
 
 GROUP_ORDER = (
     *("stem", "backbone", "fpn", "rpn", "box_head", "mask_head", "keypoint_head", "res5"),
@@ -132,7 +133,7 @@ def read_run(folder: Path) -> RunResults:
         raise RunError(f"{path} holds no finished round; let the run finish its dense round first.")
     controls = [
         _round(path, item, control=str(_mapping(item).get("name") or "control"))
-        for item in raw.get("controls") or []
+        for item in (_list(path, raw, "controls") if raw.get("controls") else [])
     ]
     facts = {key: value for key, value in raw.items() if key not in {"rounds", "controls"}}
     return RunResults(
@@ -169,7 +170,7 @@ def _read_object(path: Path) -> Mapping[str, Any]:
         raise RunError(
             f"{path} cannot be read ({error.strerror or error}); check its permissions."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(
             f"{path} is not valid JSON ({error}); run the training command again to rewrite it."
         ) from error
@@ -206,11 +207,11 @@ def _round(path: Path, item: Any, *, control: str) -> RoundResult:
             metrics={str(name): _number(value) for name, value in item["metrics"].items()},
             groups=_groups(item.get("groups")),
             layers=tuple(_layer(layer) for layer in item.get("layers") or ()),
-            predictions=path.parent / predictions if predictions else None,
+            predictions=inside(path.parent, str(predictions)) if predictions else None,
             ticket=str(item.get("ticket") or ""),
             ticket_sha256=str(item.get("ticket_sha256") or ""),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
         raise RunError(
             f"{path} has a damaged round ({reason}); run the training command again to rewrite it."

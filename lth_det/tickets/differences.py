@@ -6,6 +6,7 @@ from lth_det.errors import MaskMismatchError
 
 Shape = tuple[int, ...]
 _MAX_LISTED = 20
+_MAX_CHARACTERS = 100
 
 
 def list_names(names: Iterable[str]) -> str:
@@ -15,9 +16,24 @@ def list_names(names: Iterable[str]) -> str:
     'fc1.weight, fc2.weight'
     """
     listed = list(names)
-    shown = ", ".join(listed[:_MAX_LISTED])
+    text = ", ".join(_printable(name) for name in listed[:_MAX_LISTED])
     hidden = len(listed) - _MAX_LISTED
-    return f"{shown} and {hidden} more" if hidden > 0 else shown
+    return f"{text} and {hidden} more" if hidden > 0 else text
+
+
+def shown(value: object) -> str:
+    """Return the ``repr`` of a value from a file, cut after 100 characters.
+
+    >>> shown("a" * 200)[-6:]
+    'aaa...'
+    """
+    text = repr(value)
+    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 3] + "..."
+
+
+def _printable(name: str) -> str:
+    # Names may come from a hostile file; an error is one line of a reasonable length.
+    return name if name.isprintable() and len(name) <= _MAX_CHARACTERS else shown(name)
 
 
 def shape_differences(
@@ -34,7 +50,7 @@ def shape_differences(
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
     wrong = [
-        f"{name} {tuple(found[name])} instead of {tuple(expected[name])}"
+        f"{_printable(name)} {tuple(found[name])} instead of {tuple(expected[name])}"
         for name in expected
         if name in found and tuple(found[name]) != tuple(expected[name])
     ]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lth_det.errors import TicketFormatError
+from lth_det.tickets.differences import list_names, shown
 from lth_det.tickets.safetensors_file import checked_shape
 from lth_det.tickets.ticket import Provenance
 
@@ -87,11 +88,11 @@ def check_manifest(manifest: Mapping[str, Any], path: str | os.PathLike[str]) ->
     version = manifest.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:
         raise TicketFormatError(
-            f"{path} has ticket format version {version!r}, but this lth_det reads version "
+            f"{path} has ticket format version {shown(version)}, but this lth_det reads version "
             f"{FORMAT_VERSION} only; use the lth_det version that wrote it."
         )
     if set(manifest) != _KEYS:
-        names = ", ".join(sorted(_KEYS ^ set(manifest)))
+        names = list_names(sorted(_KEYS ^ set(manifest)))
         raise TicketFormatError(
             f"{path} is damaged: its manifest lacks, or should not have, {names}."
         )
@@ -118,14 +119,14 @@ def parse_provenance(value: object, path: str | os.PathLike[str]) -> Provenance:
     if not isinstance(value, dict):
         raise TicketFormatError(f"{path} is damaged: its provenance is not a JSON object.")
     if set(value) != set(_CHECKS):
-        names = ", ".join(sorted(set(_CHECKS) ^ {str(key) for key in value}))
+        names = list_names(sorted(set(_CHECKS) ^ {str(key) for key in value}))
         raise TicketFormatError(
             f"{path} is damaged: its provenance lacks, or should not have, {names}."
         )
     for key, is_valid in _CHECKS.items():
         if not is_valid(value[key]):
             raise TicketFormatError(
-                f"{path} has an impossible {key} in its provenance: {value[key]!r}."
+                f"{path} has an impossible {key} in its provenance: {shown(value[key])}."
             )
     return Provenance(**value)
 
@@ -147,9 +148,8 @@ def _is_count(value: object) -> bool:
 
 
 def _is_fraction(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return 0.0 <= value <= 1.0  # false for NaN
+    # A whole 1 would be an equal rate with another hash: a ticket must have one hash only.
+    return isinstance(value, float) and 0.0 <= value <= 1.0  # false for NaN
 
 
 def _is_text_by_name(value: object) -> bool:

@@ -6,6 +6,7 @@ and writes the same files; ours is separate because it refuses what the library 
 while it reads, maps no memory, and gives the same bytes with every version of the library.
 """
 
+import collections
 import dataclasses
 import json
 import os
@@ -18,9 +19,11 @@ import torch
 from torch import Tensor
 
 from lth_det.errors import TicketFormatError
+from lth_det.io import memory_bytes
+from lth_det.tickets.differences import shown
 from lth_det.tickets.mask import numel
 
-MAX_HEADER_BYTES = 32 * 2**20
+MAX_HEADER_BYTES = 8 * 2**20
 """A header longer than this is refused; that of a ticket of 1,000 parameters has about 0.3 MB."""
 
 _DTYPES: dict[str, torch.dtype] = {
@@ -38,6 +41,7 @@ _DTYPES: dict[str, torch.dtype] = {
 _DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8
+_MOST_DIMENSIONS = 64  # of a NumPy array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +112,10 @@ def read_header(handle: BufferedReader, path: str | os.PathLike[str]) -> Header:
         TicketFormatError: not a safetensors file, truncated, or damaged.
     """
     size = os.fstat(handle.fileno()).st_size
+    if size > memory_bytes():
+        raise TicketFormatError(
+            f"{path} has {size / 1e9:.1f} GB, more than this machine has memory; it is too large to be read."
+        )
     prefix = handle.read(_LENGTH.size)
     if len(prefix) < _LENGTH.size:
         raise TicketFormatError(f"{path} is not a safetensors file: it has only {size} bytes.")
@@ -173,6 +181,8 @@ def checked_shape(value: object) -> tuple[int, ...] | None:
     """Return a JSON list as the shape of a tensor that can exist, None if it is none."""
     if not isinstance(value, list) or not all(type(size) is int and size >= 0 for size in value):
         return None
+    if len(value) > _MOST_DIMENSIONS:
+        return None
     # Strides of an empty tensor are products of the other sizes, so these must fit too.
     return tuple(value) if numel(tuple(max(size, 1) for size in value)) < 2**63 else None
 
@@ -182,9 +192,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         name.encode()  # a lone surrogate is a ValueError here, not later when the name is printed
     value = dict(pairs)
     if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice!r} is there twice")
+        twice = collections.Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the name {shown(twice)} is there twice")
     return value
 
 
@@ -194,19 +203,19 @@ def _no_constant(text: str) -> float:
 
 def _tensor_info(name: str, info: object, first: int, path: str | os.PathLike[str]) -> TensorInfo:
     if not isinstance(info, dict) or set(info) != {"dtype", "shape", "data_offsets"}:
-        raise TicketFormatError(f"{path} is damaged: the entry of {name!r} is incomplete.")
+        raise TicketFormatError(f"{path} is damaged: the entry of {shown(name)} is incomplete.")
     dtype = _DTYPES.get(info["dtype"]) if isinstance(info["dtype"], str) else None
     shape = checked_shape(info["shape"])
     offsets = info["data_offsets"]
     if dtype is None or shape is None or not _is_pair_of_counts(offsets):
         raise TicketFormatError(
-            f"{path} is damaged: {name!r} has an impossible dtype, shape or offset."
+            f"{path} is damaged: {shown(name)} has an impossible dtype, shape or offset."
         )
     start, end = offsets
     if end - start != numel(shape) * dtype.itemsize:
         raise TicketFormatError(
-            f"{path} is damaged: {name!r} has {end - start} bytes, which do not fit its shape "
-            f"{list(shape)} of {dtype}."
+            f"{path} is damaged: {shown(name)} has {end - start} bytes, which do not fit its shape "
+            f"{shown(list(shape))} of {dtype}."
         )
     return TensorInfo(dtype=dtype, shape=shape, start=first + start, end=first + end)
 
@@ -226,7 +235,7 @@ def _require_no_gaps(
     for name, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         if info.start != position:
             raise TicketFormatError(
-                f"{path} is damaged: {name!r} overlaps another tensor or a gap."
+                f"{path} is damaged: {shown(name)} overlaps another tensor or a gap."
             )
         position = info.end
     if position > size:

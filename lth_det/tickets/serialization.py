@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lth_det.errors import MaskMismatchError, TicketFormatError
-from lth_det.io import atomic_path
+from lth_det.io import atomic_path, open_regular
 from lth_det.tickets.differences import list_names
 from lth_det.tickets.manifest import check_manifest, make_manifest, manifest_json, parse_provenance
 from lth_det.tickets.mask import Mask, PackedBits
@@ -71,7 +71,7 @@ def load_ticket(path: str | os.PathLike[str]) -> Ticket:
             or damaged (each hash is checked).
     """
     try:
-        with Path(path).open("rb") as handle:
+        with open_regular(path) as handle:
             header = read_header(handle, path)
             manifest = _read_manifest(header, path)
             _require_expected_tensors(header, manifest, path)
@@ -94,7 +94,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         TicketFormatError: the file cannot be read, is no ticket, or its header is damaged.
     """
     try:
-        with Path(path).open("rb") as handle:
+        with open_regular(path) as handle:
             return _read_manifest(read_header(handle, path), path)
     except OSError as error:
         raise TicketFormatError(_unreadable(path, error)) from error
