@@ -3,25 +3,15 @@
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lth_det.d2.checkpoint import UNREADABLE
 from lth_det.errors import DataError
 from lth_det.io import atomic_path
+from lth_det.transfer.names import canonical_torchvision_name
+from lth_det.transfer.state_file import read_state
 
-# Order matters: the names of norm layers before those of the convolutions that own them.
-_RULES = (
-    (re.compile(r"^conv1\."), "stem.conv1."),
-    (re.compile(r"^bn1\."), "stem.conv1.norm."),
-    (re.compile(r"^layer([1-4])\.(\d+)\.conv([1-3])\."), r"res\1.\2.conv\3."),
-    (re.compile(r"^layer([1-4])\.(\d+)\.bn([1-3])\."), r"res\1.\2.conv\3.norm."),
-    (re.compile(r"^layer([1-4])\.(\d+)\.downsample\.0\."), r"res\1.\2.shortcut."),
-    (re.compile(r"^layer([1-4])\.(\d+)\.downsample\.1\."), r"res\1.\2.shortcut.norm."),
-)
-_STAGE = re.compile(r"^res([1-4])\.")
 _NOT_IN_A_DETECTOR = re.compile(r"^fc\.|\.num_batches_tracked$")
 
 
@@ -38,7 +28,7 @@ def convert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     converted = {}
     for name, value in state.items():
         if not _NOT_IN_A_DETECTOR.search(name):
-            converted[_convert_name(name)] = value
+            converted[canonical_torchvision_name(name)] = value
     return converted
 
 
@@ -49,43 +39,18 @@ def convert_file(source: str | os.PathLike[str], target: str | os.PathLike[str])
     (``backbone.bottom_up.res2...``) and C4 models (``backbone.res2...``, ``roi_heads.res5...``).
 
     Args:
-        source: a state dict, alone or under ``state_dict`` or ``model``, with or without ``module.`` in front.
+        source: what :func:`lth_det.transfer.state_file.read_state` reads, with or without ``module.`` in front.
         target: its folder is made if needed.
 
     Raises:
         DataError: the source cannot be read, or is no torchvision ResNet.
         RunError: the target cannot be written.
     """
-    weights = convert_state(_read_state(source))
+    state = {name.removeprefix("module."): value for name, value in read_state(source).items()}
+    weights = convert_state(state)
     if "stem.conv1.weight" not in weights:
         raise DataError(f"{source} has no conv1.weight; give a checkpoint of a torchvision ResNet.")
     content = {"model": weights, "__author__": "torchvision", "matching_heuristics": True}
     with atomic_path(target) as temporary:
         torch.save(content, temporary)
     return len(weights)
-
-
-def _convert_name(name: str) -> str:
-    for pattern, replacement in _RULES:
-        converted, count = pattern.subn(replacement, name)
-        if count:
-            return _STAGE.sub(lambda match: f"res{int(match[1]) + 1}.", converted)
-    raise DataError(
-        f"{name} is not a name of a torchvision ResNet; give a file such as resnet18-*.pth."
-    )
-
-
-def _read_state(source: str | os.PathLike[str]) -> dict[str, Tensor]:
-    try:
-        content: Any = torch.load(source, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
-        raise DataError(
-            f"{source} cannot be read as a checkpoint of tensors ({reason})."
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise DataError(f"{source} holds no state dict; give a checkpoint of a torchvision ResNet.")
-    return {str(name).removeprefix("module."): value.detach() for name, value in content.items()}
