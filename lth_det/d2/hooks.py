@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from lth_det.d2.train_data import seed_everything
 from lth_det.errors import RunError
 from lth_det.experiments.snapshot import save_snapshot
 from lth_det.tickets.apply import apply_mask_
+from lth_det.tickets.holding import ZeroHolder
 from lth_det.tickets.mask import Mask
 from lth_det.tickets.rewinding import capture_weights
 from lth_det.tickets.scope import ParameterTable
@@ -26,7 +26,8 @@ class MaskHook(HookBase):
     Called: ``before_train`` and ``after_step``. Order: right after ``IterationTimer``, before anything that looks at or
     saves the weights (precise BN, checkpointer, evaluation); a checkpoint written before this hook would hold revived
     weights, since momentum, Adam and AMP all move pruned weights. State: none, the mask belongs to the ticket. Cost: one
-    pass over the trainable masked weights, without waiting for the device.
+    pass over the trainable masked weights, without waiting for the device, and at most one byte of memory per weight
+    (see :class:`~lth_det.tickets.holding.ZeroHolder`).
 
     Args:
         mask: names as in ``model.named_parameters()`` without a DDP prefix.
@@ -36,48 +37,37 @@ class MaskHook(HookBase):
     def __init__(self, mask: Mask, *, mask_gradients: bool) -> None:
         self._mask = mask
         self._mask_gradients = mask_gradients
-        self._weights: list[Tensor] = []
-        self._keep: list[Tensor] = []
+        self._holder: ZeroHolder | None = None
         self._handles: list[Any] = []
 
     def before_train(self) -> None:
-        """Apply the mask strictly (every name and shape must fit) and prepare the masks on the weights' device."""
+        """Apply the mask strictly (every name and shape must fit) and prepare to hold the zeros of what is trained."""
         parameters = dict(unwrap(self.trainer.model).named_parameters())
         apply_mask_(parameters, self._mask)
-        self._weights, self._keep = [], []
-        for name in self._mask:
-            parameter = parameters[name]
-            if not parameter.requires_grad:
-                continue  # nothing moves a frozen weight: masked once, above
-            keep = self._mask[name].to(parameter.device)
-            # On the CPU a multiplication by a mask of the weights' type is four times as fast as by a bool mask; on a GPU
-            # the bool mask moves a quarter of the bytes.
-            self._keep.append(keep if parameter.is_cuda else keep.to(parameter.dtype))
-            self._weights.append(parameter)
-            if self._mask_gradients:
-                self._handles.append(_mask_gradient(parameter, keep))
+        # Nothing moves a frozen weight: masked once is enough.
+        trained = [name for name in self._mask if parameters[name].requires_grad]
+        self._holder = ZeroHolder(parameters, self._mask.restricted_to(trained))
+        if self._mask_gradients:
+            self._handles = [
+                _mask_gradient(name, parameters[name], self._holder) for name in trained
+            ]
 
-    @torch.no_grad()
     def after_step(self) -> None:
         """Zero the pruned weights again."""
-        if self._weights and self._weights[0].is_cuda:
-            for parameter, keep in zip(self._weights, self._keep, strict=True):
-                parameter.mul_(keep)
-        elif self._weights:
-            torch._foreach_mul_(self._weights, self._keep)
+        if self._holder is not None:
+            self._holder.hold()
 
     def after_train(self) -> None:
         """Let go of the masks and the gradient hooks, also after a crash."""
         for handle in self._handles:
             handle.remove()
-        self._handles, self._weights, self._keep = [], [], []
+        self._handles, self._holder = [], None
 
 
-def _mask_gradient(parameter: nn.Parameter, keep: Tensor) -> Any:
+def _mask_gradient(name: str, parameter: nn.Parameter, holder: ZeroHolder) -> Any:
     # A tensor hook runs once per backward, before DDP averaging and before clipping; optimizer step hooks do not reach
     # Detectron2's clipping optimizers reliably.
-    factor = keep.to(parameter.dtype)
-    return parameter.register_hook(lambda gradient: gradient * factor)
+    return parameter.register_hook(lambda gradient: holder.masked(name, gradient))
 
 
 class RewindPointHook(HookBase):
