@@ -13,6 +13,7 @@ from lth_det.errors import MaskMismatchError, RunError
 from lth_det.io import atomic_path
 from lth_det.tickets.checkpoint_file import UNREADABLE
 
+
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` (tensors, numbers, text, in dicts and lists) to ``path``, atomically.
 

@@ -97,12 +97,9 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     result = dict(values)
     for key, value in changes.items():
         old = result.get(key)
-        result[key] = _merged(old, value) if _both_mappings(old, value) else value
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[key] = _merged(dict(old or {}), value) if both else value
     return result
-
-
-def _both_mappings(old: Any, new: Any) -> bool:
-    return isinstance(old, Mapping) and isinstance(new, Mapping)
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def dry_run(config: ClassifyConfig) -> dict[str, Any]:
             "expected": expected_files(config.data),
             "found": folder is None or folder.is_dir(),
         },
-        "rewind": plan.rewind,
+        "rewind": f"epoch {config.rewind.epoch:g}" if config.rewind.epoch else plan.rewind,
         "output": str(Path(config.output)),
         "transfer": config.transfer.source or config.transfer.ticket or None,
     }

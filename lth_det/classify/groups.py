@@ -31,6 +31,4 @@ def classifier_table(model: nn.Module, config: ClassifyConfig) -> ParameterTable
         group = group_of(name)
         return "" if config.group_rate(group) != 0 else f"{group} stays dense"
 
-    return parameter_table(
-        model.named_parameters(), lambda name, parameter: group_of(name), reason
-    )
+    return parameter_table(model.named_parameters(), lambda name, parameter: group_of(name), reason)

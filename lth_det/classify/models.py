@@ -80,6 +80,7 @@ def build_model(
     Raises:
         ConfigError: the name is unknown, or the stem does not fit it.
     """
+    network: Any
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         network = _network(model, num_classes)
@@ -89,7 +90,8 @@ def build_model(
             network.fc = nn.Sequential(
                 nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, num_classes)
             )
-    return network
+    built: nn.Module = network
+    return built
 
 
 def architecture_options(model: ModelConfig) -> str:
@@ -130,8 +132,13 @@ def _network(model: ModelConfig, num_classes: int) -> Any:
 
 def model_names() -> tuple[str, ...]:
     """Return the names that ``model.name`` may have."""
-    names = torchvision.models.list_models(module=torchvision.models.resnet)
-    return ("narrow_resnet", *_cifar_names(), *sorted(names))
+    resnets = [
+        name
+        for name in torchvision.models.list_models(module=torchvision.models)
+        if torchvision.models.get_model_builder(name).__module__
+        == torchvision.models.resnet.__name__
+    ]
+    return ("narrow_resnet", *_cifar_names(), *sorted(resnets))
 
 
 def _cifar_names() -> tuple[str, ...]:

@@ -53,9 +53,7 @@ class ClassifierRun(ImpRun):
 
 def with_extra(ticket: Ticket, extra: Mapping[str, str]) -> Ticket:
     """Return the ticket with entries added to the ``extra`` of its provenance."""
-    provenance = dataclasses.replace(
-        ticket.provenance, extra={**ticket.provenance.extra, **extra}
-    )
+    provenance = dataclasses.replace(ticket.provenance, extra={**ticket.provenance.extra, **extra})
     return dataclasses.replace(ticket, provenance=provenance)
 
 

@@ -9,7 +9,9 @@ from torch import nn
 from lth_det.classify.config import SolverConfig
 
 
-def build_optimizer(solver: SolverConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def build_optimizer(
+    solver: SolverConfig, parameters: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
     """Return the configured optimizer over ``parameters``."""
     if solver.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=solver.lr, weight_decay=solver.weight_decay)

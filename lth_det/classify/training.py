@@ -113,7 +113,7 @@ def train_model_(model: nn.Module, stage: Stage, job: TrainingJob) -> None:
             logits, labels.to(job.device), label_smoothing=solver.label_smoothing
         )
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         keeper.hold()
         done = iteration + 1

@@ -118,7 +118,9 @@ def cells_of(transfer: TransferConfig, sources: Sequence[SourceRound]) -> list[C
     ]
 
 
-def source_rounds(run: RunDir, results: Mapping[str, Any], wanted: Sequence[int]) -> list[SourceRound]:
+def source_rounds(
+    run: RunDir, results: Mapping[str, Any], wanted: Sequence[int]
+) -> list[SourceRound]:
     """Return the rounds of a finished source run, all or those ``wanted``.
 
     Raises:

@@ -11,6 +11,7 @@ from lth_det.classify.config import ClassifyConfig, PruningConfig
 from lth_det.classify.config_file import load_config
 from lth_det.classify.data.images import ClassificationData
 from lth_det.classify.data.registry import load_data
+from lth_det.classify.plan import imp_plan
 from lth_det.classify.progress import RunProgress
 from lth_det.classify.run import (
     provenance_extra,
@@ -20,7 +21,6 @@ from lth_det.classify.run import (
     set_up,
     with_extra,
 )
-from lth_det.classify.plan import imp_plan
 from lth_det.classify.stages import ClassifierStages
 from lth_det.classify.transfer import (
     OTHER_SEED,
@@ -117,7 +117,9 @@ def run_transfer(config: ClassifyConfig, *, resume: bool) -> dict[str, Any]:
         LthDetError: the input is wrong, or the folder holds another run.
     """
     if config.model.weights:
-        raise ConfigError("model.weights has no part in a transfer: the weights come from the source; leave it empty.")
+        raise ConfigError(
+            "model.weights has no part in a transfer: the weights come from the source; leave it empty."
+        )
     sources = _sources(config, resume=resume)
     # Every convolution may carry a mask, and only they: the head is new.
     everything = PruningConfig(groups={"stem": -1.0, "backbone": -1.0, "head": 0.0})

@@ -38,7 +38,9 @@ def read_cifar10(folder: Path) -> ClassificationData:
                 return ClassificationData(
                     "cifar10", CLASSES, _joined(train, read), _joined(val, read), place
                 )
-    raise DataError(f"{folder} holds neither {_BINARY}/data_batch_1.bin nor {_PYTHON}/data_batch_1.")
+    raise DataError(
+        f"{folder} holds neither {_BINARY}/data_batch_1.bin nor {_PYTHON}/data_batch_1."
+    )
 
 
 def _joined(paths: Sequence[Path], read: Callable[[Path], Batch]) -> ArrayImages:

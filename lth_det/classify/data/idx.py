@@ -70,4 +70,6 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray[Any, np.dtype[np.uint8]]
         raise DataError(
             f"{path} holds {len(content) - head} values, but its header says {count}; it is cut; download it again."
         )
-    return np.frombuffer(content, dtype=np.uint8, offset=head).reshape(sizes).copy()
+    values: np.ndarray[Any, np.dtype[np.uint8]] = np.frombuffer(content, np.uint8, offset=head)
+    array: np.ndarray[Any, np.dtype[np.uint8]] = values.reshape(sizes).copy()
+    return array

@@ -71,19 +71,18 @@ class FileImages:
             ) from error
         return pixels
 
-    def loaded(self) -> ArrayImages:
-        """Return the images in memory.
 
-        Raises:
-            DataError: a file cannot be read, or the images differ in size.
-        """
-        images = [self[index] for index in range(len(self.paths))]
-        shapes = {image.shape for image in images}
-        if len(shapes) != 1:
-            raise DataError(
-                f"The images beside {self.paths[0]} differ in size ({sorted(shapes)[:3]}); they cannot be held as one array."
-            )
-        return ArrayImages(np.stack(images), self.labels)
+def in_memory(images: Images) -> ArrayImages:
+    """Return images of one size as an array.
+
+    Raises:
+        DataError: an image cannot be read, or they differ in size.
+    """
+    pixels = [images[index] for index in range(len(images.labels))]
+    shapes = {image.shape for image in pixels}
+    if len(shapes) != 1:
+        raise DataError(f"The images differ in size ({sorted(shapes)[:3]}); all must be equal.")
+    return ArrayImages(np.stack(pixels), images.labels)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

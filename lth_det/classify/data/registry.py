@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lth_det.classify.config import DataConfig
-from lth_det.classify.data.images import ClassificationData, FileImages, select_classes
+from lth_det.classify.data.images import ClassificationData, in_memory, select_classes
 from lth_det.errors import ConfigError, DataError
 
 
@@ -85,10 +85,7 @@ def _shapes(options: Mapping[str, Any]) -> ClassificationData:
         name="shapes_cls",
     )
     # Small enough to be decoded once; a training reads each image many times.
-    for split in (data.train, data.val):
-        if not isinstance(split, FileImages):
-            raise DataError(f"{folder} was not read from files.")
-    return dataclasses.replace(data, train=data.train.loaded(), val=data.val.loaded())
+    return dataclasses.replace(data, train=in_memory(data.train), val=in_memory(data.val))
 
 
 def _from_files(config: DataConfig, folder: Path) -> ClassificationData:

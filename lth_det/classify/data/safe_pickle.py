@@ -9,6 +9,7 @@ import numpy as np
 
 from lth_det.errors import DataError
 
+
 def _functions() -> dict[tuple[str, str], Any]:
     """Return what a pickle of arrays and strings may name: written by NumPy on Python 2, or by today's."""
     array = np.zeros(1, dtype=np.uint8)

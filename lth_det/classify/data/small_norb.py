@@ -14,7 +14,7 @@ CLASSES = ("animal", "human", "airplane", "truck", "car")
 _TRAIN = "smallnorb-5x46789x9x18x6x2x96x96-training"
 _TEST = "smallnorb-5x01235x9x18x6x2x96x96-testing"
 # Magic number of each element type, as on the data set's page (LeCun, Huang and Bottou 2004).
-_TYPES = {
+_TYPES: dict[int, np.dtype[Any]] = {
     0x1E3D4C51: np.dtype("<f4"),
     0x1E3D4C53: np.dtype("<f8"),
     0x1E3D4C54: np.dtype("<i4"),
@@ -51,7 +51,7 @@ def _split(folder: Path, name: str) -> ArrayImages:
         raise DataError(
             f"{images_file} has {len(images)} pairs, but {labels_file} has {len(labels)} labels; download both again."
         )
-    if len(labels) and not (0 <= labels.min() and labels.max() < len(CLASSES)):
+    if len(labels) and not (labels.min() >= 0 and labels.max() < len(CLASSES)):
         raise DataError(
             f"{labels_file} has labels from {labels.min()} to {labels.max()}; SmallNORB has 0 to 4."
         )
@@ -59,7 +59,9 @@ def _split(folder: Path, name: str) -> ArrayImages:
     for path in filter(Path.is_file, info):
         rows = _expected(path, dimensions=2, kind="<i4", what="facts (N, 4)")
         if rows.shape != (len(labels), 4):
-            raise DataError(f"{path} has the shape {rows.shape}, but there are {len(labels)} pairs.")
+            raise DataError(
+                f"{path} has the shape {rows.shape}, but there are {len(labels)} pairs."
+            )
     pixels = images.reshape(-1, *images.shape[2:])
     return ArrayImages(pixels, np.repeat(labels, 2).astype(np.int64))
 
@@ -103,4 +105,6 @@ def read_matrix(path: Path) -> np.ndarray[Any, Any]:
             f"{path} holds {len(content) - head} bytes of values, but its header says {count * kind.itemsize}; it is cut; "
             "download it again."
         )
-    return np.frombuffer(content, dtype=kind, offset=head).reshape(sizes).copy()
+    values: np.ndarray[Any, Any] = np.frombuffer(content, dtype=kind, offset=head)
+    array: np.ndarray[Any, Any] = values.reshape(sizes).copy()
+    return array
