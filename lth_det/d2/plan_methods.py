@@ -7,9 +7,12 @@ from lth_det.d2.config_methods import OF_PRESET
 from lth_det.d2.plan import stretch_schedule
 from lth_det.d2.setup_cfg import merge_options
 from lth_det.errors import ConfigError
+from lth_det.experiments.early_bird import EarlyBirdPlan
+from lth_det.experiments.gradual_run import GradualPlan
 from lth_det.experiments.rst_plan import RstPlan
+from lth_det.experiments.snapshot import load_snapshot
 from lth_det.pruning.rst import RstSchedule
-from lth_det.tickets.serialization import load_ticket
+from lth_det.tickets.serialization import load_ticket, ticket_sha256, weights_sha256
 
 # The published code: 10,000 increments of 1e-4, one each 5 iterations (one each iteration in the iterative commands), then
 # 40,000 (10,000) iterations at the ceiling; SGD at a constant 1e-3.
@@ -86,6 +89,53 @@ def rst_plan(cfg: Any) -> RstPlan:
         check_period=rst.CHECK_PERIOD,
         preset=rst.PRESET,
     )
+
+
+def gradual_plan(cfg: Any) -> GradualPlan:
+    """Return the curve that ``cfg.LTH.GRADUAL`` describes."""
+    gradual = cfg.LTH.GRADUAL
+    return GradualPlan(
+        begin=gradual.BEGIN, end=gradual.END, period=gradual.PERIOD, initial=gradual.INITIAL
+    )
+
+
+def early_bird_plan(cfg: Any) -> EarlyBirdPlan:
+    """Return what ``cfg.LTH.EARLY_BIRD`` asks to record."""
+    early = cfg.LTH.EARLY_BIRD
+    return EarlyBirdPlan(
+        period=early.PERIOD,
+        prune_rate=early.PRUNE_RATE or None,
+        patience=early.PATIENCE,
+        threshold=early.THRESHOLD,
+        stop=early.STOP,
+    )
+
+
+def check_methods(cfg: Any) -> None:
+    """Look at what the method of a run needs before anything is written.
+
+    Raises:
+        ConfigError: a schedule or an option of the transformation is wrong.
+        RunError: ``LTH.RST.START`` is no rewind snapshot.
+        TicketFormatError: ``LTH.RST.MASK_TICKET`` is no ticket.
+    """
+    if cfg.LTH.ENABLED and cfg.LTH.METHOD == "rst":
+        plan = rst_plan(cfg)
+        transform_cfg(cfg)
+        if plan.start is not None:
+            load_snapshot(plan.start)
+
+
+def method_contents(cfg: Any) -> dict[str, str]:
+    """Return the settings of a run that name files, by the content of these files."""
+    if cfg.LTH.METHOD != "rst":
+        return {}
+    rst, contents = cfg.LTH.RST, {}
+    if rst.MASK_TICKET:
+        contents["LTH.RST.MASK_TICKET"] = ticket_sha256(load_ticket(rst.MASK_TICKET))
+    if rst.START:
+        contents["LTH.RST.START"] = weights_sha256(load_snapshot(Path(rst.START)))
+    return contents
 
 
 def transform_cfg(cfg: Any) -> Any:

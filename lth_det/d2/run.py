@@ -18,8 +18,15 @@ from lth_det.d2.communicator import Processes
 from lth_det.d2.config_methods import method_identity
 from lth_det.d2.datasets import register_all
 from lth_det.d2.evaluation import flatten_metrics
+from lth_det.d2.imports import import_modules
 from lth_det.d2.plan import imp_plan
-from lth_det.d2.plan_methods import rst_plan
+from lth_det.d2.plan_methods import (
+    check_methods,
+    early_bird_plan,
+    gradual_plan,
+    method_contents,
+    rst_plan,
+)
 from lth_det.d2.preflight import check_inputs, ticket_identity
 from lth_det.d2.setup_cfg import load_config
 from lth_det.d2.stages import DetectorStages
@@ -28,6 +35,8 @@ from lth_det.d2.trainer import LotteryTrainer
 from lth_det.d2.transfer import input_extra
 from lth_det.env import package_versions
 from lth_det.errors import RunError
+from lth_det.experiments.early_bird import EarlyBirdRun
+from lth_det.experiments.gradual_run import GradualRun
 from lth_det.experiments.imp import ImpRun
 from lth_det.experiments.rst_run import RstRun
 from lth_det.experiments.run_dir import RunDir
@@ -64,6 +73,8 @@ def prepare(arguments: Any) -> Any:
     """
     cfg = load_config(arguments.config_file, arguments.opts)
     check_inputs(cfg, eval_only=arguments.eval_only)
+    if not arguments.eval_only:
+        check_methods(cfg)
     cfg.freeze()
     return cfg
 
@@ -71,6 +82,7 @@ def prepare(arguments: Any) -> Any:
 def train_or_evaluate(arguments: Any, cfg: Any) -> None:
     """Do what the arguments ask for, on every process; ``cfg`` comes from :func:`prepare`."""
     register_all()  # spawned processes start without it
+    import_modules(cfg.LTH.IMPORTS)
     if cfg.LTH.NUM_THREADS:
         torch.set_num_threads(cfg.LTH.NUM_THREADS)
     run = RunDir(cfg.OUTPUT_DIR)
@@ -171,12 +183,16 @@ def _experiment(cfg: Any, trainer: DetectorStages, run: RunDir, digest: str) -> 
     parts = trainer, imp_plan(cfg), run, facts, Processes()
     if cfg.LTH.TICKET:
         return TicketRun(*parts, ticket=load_ticket(cfg.LTH.TICKET))
+    if cfg.LTH.EARLY_BIRD.ENABLED:
+        return EarlyBirdRun(*parts, early=early_bird_plan(cfg))
     if cfg.LTH.METHOD == "imp":
         return ImpRun(*parts)
     # Weights are not rewound: the ticket has those that the method ended with.
     plan = dataclasses.replace(parts[1], rewind_to="final", rewind_iteration=0)
     own = trainer, plan, run, {**facts, "method": cfg.LTH.METHOD}, Processes()
-    return RstRun(*own, rst=rst_plan(cfg))
+    if cfg.LTH.METHOD == "rst":
+        return RstRun(*own, rst=rst_plan(cfg))
+    return GradualRun(*own, gradual=gradual_plan(cfg))
 
 
 def run_settings(cfg: Any) -> dict[str, Any]:
@@ -188,6 +204,7 @@ def run_settings(cfg: Any) -> dict[str, Any]:
     path = settings.pop("LTH.TICKET")
     if path:
         settings["LTH.TICKET"] = ticket_identity(path)
+    settings |= method_contents(cfg)
     if comm.get_world_size() > 1:
         # Each process draws its own random numbers, so that their number shows in the results.
         settings["number of processes"] = comm.get_world_size()

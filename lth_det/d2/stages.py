@@ -1,5 +1,6 @@
 """Trains the stages of an experiment with Detectron2."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -19,9 +20,10 @@ from lth_det.d2.module_groups import parameter_table_from_cfg
 from lth_det.d2.plan import retraining_cfg, stretch_schedule
 from lth_det.d2.plan_methods import transform_cfg
 from lth_det.d2.progress import ProgressHook, RunProgress
+from lth_det.d2.scoring import DetectorScoring, detector_scoring
 from lth_det.d2.strict_checkpointer import StrictCheckpointer
 from lth_det.d2.train_data import seed_everything
-from lth_det.d2.trainer import LotteryTrainer, RoundOptions
+from lth_det.d2.trainer import LotteryTrainer, RoundOptions, gradients_masked
 from lth_det.experiments.protocols import Stage, StageResult
 from lth_det.tickets.rewinding import capture_weights, rewind_
 from lth_det.tickets.scope import ParameterTable
@@ -69,7 +71,7 @@ class DetectorStages:
         # Initialisation: the same for every stage of the same seed, and on every rank.
         seed_everything(stage.initialisation)
         mask = None if stage.ticket is None else stage.ticket.mask
-        method = method_hook(cfg, stage)
+        method = method_hook(stage, mask_gradients=gradients_masked(cfg))
         options = RoundOptions(
             seed=stage.seed,
             mask=mask,
@@ -134,6 +136,12 @@ class DetectorStages:
         cfg.freeze()
         stage.folder.mkdir(parents=True, exist_ok=True)
         return cfg
+
+    def scoring(
+        self, weights: Mapping[str, Tensor], *, batches: int, seed: int
+    ) -> contextlib.AbstractContextManager[DetectorScoring]:
+        """Return the model at some weights with training batches (see :func:`lth_det.d2.scoring.detector_scoring`)."""
+        return detector_scoring(self._cfg, weights, batches=batches, seed=seed)
 
     def load_weights(self, path: Path) -> dict[str, Tensor]:
         """Return the state dict of a checkpoint of ours."""

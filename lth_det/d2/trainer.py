@@ -97,7 +97,7 @@ class LotteryTrainer(ProcessesTrainer):
             return hooks
         first: list[HookBase] = [StepSeedHook(options.seed)]
         if options.mask is not None:
-            first.append(MaskHook(options.mask, mask_gradients=_mask_gradients(self.cfg)))
+            first.append(MaskHook(options.mask, mask_gradients=gradients_masked(self.cfg)))
         if options.rewind_file is not None:
             first.append(RewindPointHook(options.rewind_file, options.rewind_iteration))
         first += options.weight_hooks
@@ -247,6 +247,7 @@ def _losses(error: FloatingPointError, storage: Any) -> str:
     return f"{text.rstrip('.!')}; losses of the step before: {before or 'none'}"
 
 
-def _mask_gradients(cfg: Any) -> bool:
+def gradients_masked(cfg: Any) -> bool:
+    """Return whether ``LTH.MASK_GRADIENTS`` asks for the gradients of pruned weights to be zeroed."""
     choice = cfg.LTH.MASK_GRADIENTS
     return bool(choice == "always" or (choice == "auto" and cfg.SOLVER.CLIP_GRADIENTS.ENABLED))

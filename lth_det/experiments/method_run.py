@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from lth_det.errors import ConfigError
+from lth_det.experiments.plan import ImpPlan
 from lth_det.experiments.stage_runner import StageRunner
 from lth_det.tickets.mask import Mask
 from lth_det.tickets.serialization import weights_sha256
@@ -59,6 +61,18 @@ def method_ticket(
             extra={TABLE_KEY: table_to_text(table), **made_from, **extra},
         ),
     )
+
+
+def check_live_plan(plan: ImpPlan, what: str) -> None:
+    """Check that masks of a plan can be decided in the middle of a training.
+
+    Raises:
+        ConfigError: the scope measures the trained network first, or the plan prunes the network at its start.
+    """
+    if plan.scope == "sensitivity":
+        raise ConfigError(
+            f"{what} decides masks while it trains; LTH.SCOPE sensitivity, which measures a trained network, is not for it."
+        )
 
 
 def scope_in_words(scope: str, layer_ratios: str) -> str:

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from lth_det.errors import ConfigError
 from lth_det.pruning.rst import RstSchedule
-from lth_det.pruning.schedules import CubicSchedule
 from lth_det.tickets.mask import Mask
 
 
@@ -37,46 +36,52 @@ class Transform:
 class GradualPruning:
     """Pruning during one training; the mask of the end is in ``StageResult.mask``.
 
+    The stage's details are ``prunings``, a list of (steps done, prune rate of the mask).
+
     Attributes:
-        schedule: only its ``begin`` and ``end`` are used here, to know when to prune.
+        begin: progress of the training (0-1) at the first pruning.
+        end: progress at the last one.
         period: steps between two prunings.
-        decide: (live state dict, progress in 0-1, mask so far) -> a mask nested in it.
+        decide: (live state dict, progress in 0-1, mask so far) -> a mask nested in it; called on the main process.
     """
 
-    schedule: CubicSchedule
+    begin: float
+    end: float
     period: int
     decide: Callable[[Mapping[str, Tensor], float, Mask | None], Mask]
 
     def due(self, done: int, iterations: int) -> bool:
-        """Return whether to prune after ``done`` of ``iterations`` steps: every period, and exactly at the end."""
-        begin, end = self.span(iterations)
-        return begin <= done <= end and ((done - begin) % self.period == 0 or done == end)
+        """Return whether to prune after ``done`` of ``iterations`` steps: each period, and exactly at the end."""
+        first, last = self.span(iterations)
+        return first <= done <= last and ((done - first) % self.period == 0 or done == last)
+
+    def progress(self, done: int, iterations: int) -> float:
+        """Return the progress after ``done`` steps: exactly ``begin`` at the first pruning and ``end`` at the last."""
+        first, last = self.span(iterations)
+        share = 1.0 if done >= last else (done - first) / (last - first)
+        return self.end if done >= last else self.begin + share * (self.end - self.begin)
 
     def span(self, iterations: int) -> tuple[int, int]:
-        """Return the steps after which the first and the last pruning happen; at least one step before the first."""
-        begin = max(1, round(self.schedule.begin * iterations))
-        return begin, max(begin, round(self.schedule.end * iterations))
+        """Return the steps after which the first and the last pruning happen; the first is after a step at least."""
+        first = max(1, round(self.begin * iterations))
+        return first, max(first, round(self.end * iterations))
 
 
 @dataclasses.dataclass(frozen=True)
 class EarlyBird:
     """Recording the mask that would be picked, while the dense network trains.
 
-    The stage saves them as tickets without weights (:meth:`lth_det.experiments.early_bird.mask_file`).
-
     Attributes:
         period: steps between two masks; one more is recorded at the end.
-        decide: live state dict -> mask.
-        patience: number of masks before, that a stable one is compared with.
-        threshold: largest distance of a stable mask to each of them, as a share of its elements.
+        record: (live state dict, steps done) -> whether the mask is stable; picks the mask and saves it. Called on the main
+            process. What it answers depends on the masks of earlier steps that are saved, so a resumed stage gets
+            the same answers.
         stop: end the stage when the mask is stable.
-        earliest: the stage does not stop before so many steps.
+        earliest: the stage does not end before so many steps.
     """
 
     period: int
-    decide: Callable[[Mapping[str, Tensor]], Mask]
-    patience: int
-    threshold: float
+    record: Callable[[Mapping[str, Tensor], int], bool]
     stop: bool
     earliest: int
 

@@ -31,6 +31,7 @@ class RunDir:
         self.results_file = self.root / "results.json"
         self.timings_file = self.root / "timings.json"
         self.identity_file = self.root / "run.json"
+        self.early_bird_file = self.root / "early_bird.json"
         self.sensitivity_file = self.root / "sensitivity.json"
         self.report = self.root / "report"
 
@@ -135,7 +136,7 @@ class RunDir:
             self.sensitivity_file,
         )
         found = [path for file in own for path in self.root.glob(f".{file.name}.*.tmp")]
-        for pattern in (*_STAGES, "report"):
+        for pattern in (*_STAGES, "round_00/early_bird", "report"):
             found += self.root.glob(f"{pattern}/.*.tmp")
         for path in found:
             path.unlink(missing_ok=True)
