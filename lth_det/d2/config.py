@@ -5,9 +5,8 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from lth_det.d2.config_methods import add_method_config, check_method_config
+from lth_det.d2.config_pruning import add_pruning_config, check_choice, check_pruning_config
 from lth_det.errors import ConfigError
-from lth_det.experiments.controls import CONTROLS
-from lth_det.pruning.criteria import CRITERIA
 
 GROUP_KEYS = (
     "STEM",
@@ -41,11 +40,15 @@ def add_lth_config(cfg: Any) -> None:
     # as in a pruned round. With --eval-only its mask is put on MODEL.WEIGHTS.
     lth.TICKET = ""
 
+    # Python modules of yours to import first, by name: they may register criteria, allocations and module-group rules,
+    # which the keys below can then name (docs/pruning.md). Their code runs.
+    lth.IMPORTS = ()
+
     _add_prunable_set(lth)
     _add_rounds(lth)
     _add_rewind(lth)
     _add_training(lth)
-    _add_controls(lth)
+    add_pruning_config(lth)
     add_method_config(lth)
 
 
@@ -65,15 +68,6 @@ def _add_prunable_set(lth: Any) -> None:
     # whatever the preset and the zeros above say; for example ("backbone", "fpn"). Names are those of GROUP_PRUNE_RATE in
     # small letters; the paper's "backbone" of COCO models is ("stem", "backbone"), its "Top" of C4 models is "res5".
     lth.PRUNE_ONLY = ()
-
-    # ---- How the weights are chosen ---------------------------------------------------------------------------------
-    # Name in lth_det.pruning.criteria.CRITERIA; higher score = kept.
-    lth.CRITERION = "magnitude"
-    # Whose scores compete: "global" (all prunable weights), "group" (each module group keeps the same share) or
-    # "layer" (each layer by itself).
-    lth.SCOPE = "global"
-    # With SCOPE "layer": "uniform" (same prune rate in each layer) or "erk" (Erdos-Renyi-kernel ratios).
-    lth.LAYER_RATIOS = "uniform"
 
 
 def _add_rounds(lth: Any) -> None:
@@ -121,21 +115,6 @@ def _add_training(lth: Any) -> None:
     lth.NUM_THREADS = 0
 
 
-def _add_controls(lth: Any) -> None:
-    # ---- Controls ---------------------------------------------------------------------------------------------------
-    # Runs that share everything with a pruned round (or with the ticket of LTH.TICKET) and differ in one thing; names from
-    # lth_det.experiments.controls.CONTROLS, explained in docs/pruning.md:
-    #   random_layer_ratios  random mask with the ticket's count in each layer     random_erk  random mask, ERK counts
-    #   reshuffled           ticket's count in each filter, places drawn           complement  none of the ticket's weights
-    #   perturbed            PERTURBED_FRACTION of the kept weights moved          random_reinit  another initialisation
-    #   dense_rewound        nothing pruned, same start                            dense_same_budget  dense, as long as all
-    # A control can be added to a finished run: run the same command again with its name added.
-    lth.CONTROLS = ()
-    lth.PERTURBED_FRACTION = 0.1
-    # Rounds that get the controls; empty = the last one.
-    lth.CONTROL_ROUNDS = ()
-
-
 def check_lth_config(cfg: Any) -> None:
     """Check the values of ``cfg.LTH`` that a run depends on, before anything is trained.
 
@@ -143,24 +122,15 @@ def check_lth_config(cfg: Any) -> None:
         ConfigError: a value is out of range, or two keys contradict each other; names the key and the value.
     """
     lth = cfg.LTH
-    _check_choice("LTH.PRESET", lth.PRESET, ("default", "paper"))
-    _check_choice("LTH.SCOPE", lth.SCOPE, ("global", "group", "layer"))
-    _check_choice("LTH.LAYER_RATIOS", lth.LAYER_RATIOS, ("uniform", "erk"))
-    _check_choice("LTH.REWIND.TO", lth.REWIND.TO, ("iteration", "init", "pretrained", "final"))
-    _check_choice("LTH.REWIND.SCHEDULE", lth.REWIND.SCHEDULE, ("full", "remaining"))
-    _check_choice("LTH.MASK_GRADIENTS", lth.MASK_GRADIENTS, ("auto", "always", "never"))
-    _check_choice("LTH.OPTIMIZER", lth.OPTIMIZER, ("SGD", "ADAMW"))
-    for name in lth.CONTROLS:
-        _check_choice("LTH.CONTROLS", name, tuple(CONTROLS))
-    if not 0 <= lth.PERTURBED_FRACTION <= 1:
-        raise ConfigError(
-            f"LTH.PERTURBED_FRACTION is {lth.PERTURBED_FRACTION}, but a fraction lies in [0, 1]."
-        )
+    check_choice("LTH.PRESET", lth.PRESET, ("default", "paper"))
+    check_choice("LTH.REWIND.TO", lth.REWIND.TO, ("iteration", "init", "pretrained", "final"))
+    check_choice("LTH.REWIND.SCHEDULE", lth.REWIND.SCHEDULE, ("full", "remaining"))
+    check_choice("LTH.MASK_GRADIENTS", lth.MASK_GRADIENTS, ("auto", "always", "never"))
+    check_choice("LTH.OPTIMIZER", lth.OPTIMIZER, ("SGD", "ADAMW"))
     _check_rates(lth)
     check_method_config(cfg)
     _check_prune_only(lth)
-    if lth.CRITERION not in CRITERIA:
-        _check_choice("LTH.CRITERION", lth.CRITERION, tuple(sorted(CRITERIA)))
+    check_pruning_config(cfg)
     iteration, last = lth.REWIND.ITERATION, cfg.SOLVER.MAX_ITER
     if lth.ENABLED and not 0 <= iteration < last:
         raise ConfigError(
@@ -170,15 +140,6 @@ def check_lth_config(cfg: Any) -> None:
         raise ConfigError(
             "LTH.REWIND.TO is 'pretrained', but neither LTH.REWIND.WEIGHTS nor MODEL.WEIGHTS names a checkpoint."
         )
-    rounds = len(lth.TARGETS) or lth.ROUNDS
-    for number in lth.CONTROL_ROUNDS:
-        if not 1 <= number <= rounds:
-            raise ConfigError(f"LTH.CONTROL_ROUNDS has {number}, but the rounds are 1 to {rounds}.")
-
-
-def _check_choice(key: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{key} is {value!r}; choose one of {', '.join(allowed)}.")
 
 
 def _check_rates(lth: Any) -> None:
@@ -204,7 +165,7 @@ def _check_prune_only(lth: Any) -> None:
         return
     known = tuple(key.lower() for key in GROUP_KEYS)
     for group in lth.PRUNE_ONLY:
-        _check_choice("LTH.PRUNE_ONLY", group, known)
+        check_choice("LTH.PRUNE_ONLY", group, known)
     for key in GROUP_KEYS:
         rate, named = lth.GROUP_PRUNE_RATE[key], key.lower() in lth.PRUNE_ONLY
         default = DENSE if key in DENSE_KEYS else SHARE

@@ -1,18 +1,22 @@
 """What a run would prune, without training: the numbers of ``inspect_ticket.py --config-file``."""
 
-from collections.abc import Collection
+import contextlib
+import dataclasses
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
-from torch import nn
+from torch import Tensor, nn
 
 from lth_det.d2.checkpoint import UNREADABLE
+from lth_det.d2.datasets import check_dataset_available, register_all
 from lth_det.d2.macs import count_macs
 from lth_det.d2.module_groups import parameter_table, parameter_table_from_cfg
 from lth_det.d2.plan import imp_plan
+from lth_det.d2.scoring import DetectorScoring, detector_scoring
 from lth_det.errors import ConfigError
 from lth_det.experiments.decide import decide_mask
 from lth_det.tickets.inspection import mask_report
@@ -26,7 +30,8 @@ def dry_run(
 
     The model gets the weights of ``MODEL.WEIGHTS`` if that is a file on this machine; nothing is downloaded. Otherwise
     its weights are a random initialisation drawn with ``SEED``: the counts of the network are exact all the same, but
-    under a global scope the split over groups and layers depends on the weights, and trained ones differ.
+    under a global scope (taken for ``sensitivity`` too) the split over groups and layers depends on the weights, and
+    trained ones differ.
 
     Args:
         cfg: from :func:`~lth_det.d2.setup_cfg.load_config`; pruning as in its node LTH, in one step.
@@ -41,6 +46,7 @@ def dry_run(
     Raises:
         ConfigError: an unknown group, nothing to prune, or ``MODEL.WEIGHTS`` cannot be read or is of another model.
         ScopeError: the rates cannot be met.
+        DataError: the criterion looks at training data that is not there.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -48,11 +54,18 @@ def dry_run(
     model, source = _model_with_weights(cfg)
     table = _table(cfg, model, groups)
     plan = imp_plan(cfg)
-    mask = decide_mask(model.state_dict(), table, plan, len(plan.prune_rates), None)
+    scope = plan.scope
+    if scope == "sensitivity":
+        plan = dataclasses.replace(
+            plan, scope="global"
+        )  # its curves are measured on trained weights
+    mask = decide_mask(
+        model.state_dict(), table, plan, len(plan.prune_rates), None, trainer=_Scorer(cfg)
+    )
     report = mask_report(table, mask)
     report |= {
         "preset": cfg.LTH.PRESET,
-        "scope": plan.scope,
+        "scope": scope,
         "criterion": plan.criterion,
         "requested_prune_rate": plan.prune_rates[-1],
         "weights": source,
@@ -61,6 +74,21 @@ def dry_run(
     if macs:
         report["macs"] = count_macs(cfg, table, mask)
     return report
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scorer:
+    """Losses for criteria that need some, on the training data of the configuration."""
+
+    cfg: Any
+
+    def scoring(
+        self, weights: Mapping[str, Tensor], *, batches: int, seed: int
+    ) -> contextlib.AbstractContextManager[DetectorScoring]:
+        register_all()
+        for name in self.cfg.DATASETS.TRAIN:
+            check_dataset_available(name)
+        return detector_scoring(self.cfg, weights, batches=batches, seed=seed)
 
 
 def configured_table(cfg: Any) -> ParameterTable:

@@ -15,6 +15,7 @@ from detectron2.config import get_cfg
 from lth_det.d2 import c4_heads as _c4_heads  # noqa: F401
 from lth_det.d2.backbone import add_narrow_resnet_config
 from lth_det.d2.config import add_lth_config, check_lth_config
+from lth_det.d2.imports import import_modules
 from lth_det.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,8 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> Any:
         else ``cpu``. Frozen layers without weights are logged as a warning.
 
     Raises:
-        ConfigError: a file is missing or not YAML, a key is unknown, a value has the wrong type, or
+        ConfigError: a file is missing or not YAML, a key is unknown, a value has the wrong type, a module of
+            ``LTH.IMPORTS`` cannot be imported, or
             :func:`~lth_det.d2.config.check_lth_config` refuses a value.
     """
     cfg = get_cfg()
@@ -53,6 +55,7 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> Any:
     if config_file:
         _merge_file(cfg, config_file)
     merge_options(cfg, opts)
+    import_modules(cfg.LTH.IMPORTS)
     check_lth_config(cfg)
     _warn_of_frozen_noise(cfg)
     _warn_of_ignored_rates(cfg)

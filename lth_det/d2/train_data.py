@@ -121,7 +121,9 @@ class DeterministicBatchSampler(Sampler[list[Key]]):
                 position += 1
 
 
-def build_train_loader(cfg: Any, *, seed: int, start: int = 0) -> DataLoader[Any]:
+def build_train_loader(
+    cfg: Any, *, seed: int, start: int = 0, process: tuple[int, int] | None = None
+) -> DataLoader[Any]:
     """Return the training loader of ``cfg``, from batch ``start`` on.
 
     Args:
@@ -129,11 +131,12 @@ def build_train_loader(cfg: Any, *, seed: int, start: int = 0) -> DataLoader[Any
             mean what they mean there (the samplers other than ``TrainingSampler`` are refused).
         seed: of the order and the augmentation, the same on all ranks.
         start: batches to pass over (the iteration a resumed run starts at).
+        process: rank and number of processes that share a batch; ``None`` = those of the run.
 
     Raises:
         DataError: the batch cannot be divided among the processes, or the sampler is not supported.
     """
-    world_size = comm.get_world_size()
+    rank, world_size = process or (comm.get_rank(), comm.get_world_size())
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
         raise DataError(
             f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}; with LTH.ENABLED only 'TrainingSampler' "
@@ -160,7 +163,7 @@ def build_train_loader(cfg: Any, *, seed: int, start: int = 0) -> DataLoader[Any
         seed=seed,
         portrait=portrait,
         start=start,
-        process=(comm.get_rank(), world_size),
+        process=(rank, world_size),
     )
     dataset = PositionSeededDataset(dicts, DatasetMapper(cfg, is_train=True), seed)
     return DataLoader(

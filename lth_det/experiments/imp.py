@@ -14,10 +14,14 @@ from torch import Tensor
 
 from lth_det.errors import RunError
 from lth_det.experiments.controls import BUDGET_KEY, finding_iterations
-from lth_det.experiments.decide import check_plan, decide_mask
+from lth_det.experiments.decide import check_plan, decide_mask, scoring_trainer
 from lth_det.experiments.protocols import Stage
+from lth_det.experiments.sensitivity import measured_curves, record_decision
 from lth_det.experiments.snapshot import load_snapshot
 from lth_det.experiments.stage_runner import StageRunner
+from lth_det.pruning.allocation_sensitivity import SensitivityCurve
+from lth_det.tickets.apply import apply_mask_
+from lth_det.tickets.mask import Mask
 from lth_det.tickets.serialization import load_ticket, read_manifest, weights_sha256
 from lth_det.tickets.summary import sparsity_summary
 from lth_det.tickets.table_record import TABLE_KEY, table_to_text
@@ -39,7 +43,7 @@ class ImpRun(StageRunner):
         Raises:
             LthDetError: see the parts; whatever was finished stays.
         """
-        check_plan(self.trainer.table, self.plan)
+        check_plan(self.trainer.table, self.plan, self.trainer)
         self._check_controls(self._control_rounds)
         rounds = [self._dense()]
         controls: list[dict[str, Any]] = []
@@ -117,7 +121,8 @@ class ImpRun(StageRunner):
         previous_name = self.run.round_name(number - 1)
         parent = before.get("ticket_sha256")
         previous = load_ticket(self.run.ticket_file(previous_name)).mask if number > 1 else None
-        mask = decide_mask(trained, table, self.plan, number, previous)
+        weights = self._rewind_weights(trained)
+        mask = self._decide(trained if self._from_trained else weights, number, previous)
         summary = sparsity_summary(table, mask).to_dict()
         logger.info(
             "%s: pruned %d of %d prunable weights, network sparsity %.2f %%.",
@@ -128,7 +133,7 @@ class ImpRun(StageRunner):
         )
         return Ticket(
             mask=mask,
-            weights=self._rewind_weights(trained),
+            weights=weights,
             provenance=Provenance(
                 criterion=self.plan.criterion,
                 scope=self._scope,
@@ -148,8 +153,45 @@ class ImpRun(StageRunner):
                     _TRAINED: weights_sha256(trained),
                     BUDGET_KEY: str(finding_iterations(self.plan, number)),
                     TABLE_KEY: table_to_text(table),
+                    **({} if self._from_trained else {"mask_from": self.plan.mask_from}),
                 },
             ),
+        )
+
+    @property
+    def _from_trained(self) -> bool:
+        return self.plan.mask_from == "trained"
+
+    def _decide(self, weights: Mapping[str, Tensor], number: int, previous: Mask | None) -> Mask:
+        if previous is not None and not self._from_trained:
+            # Scores belong to the network as it starts: without what the rounds before pruned.
+            weights = {name: weight.clone() for name, weight in weights.items()}
+            apply_mask_(weights, previous)
+        measured = self.plan.scope == "sensitivity"
+        mask = decide_mask(
+            weights,
+            self.trainer.table,
+            self.plan,
+            number,
+            previous,
+            trainer=self.trainer,
+            curves=self._curves() if measured else None,
+        )
+        if measured:
+            record_decision(self.run.sensitivity_file, number, self.trainer.table, mask)
+        return mask
+
+    def _curves(self) -> dict[str, SensitivityCurve]:
+        dense = self.run.record(self.run.round_name(0))
+        if dense is None:
+            raise RunError(f"The dense round of {self.run.root} is not finished; run again.")
+        return measured_curves(
+            self.run.sensitivity_file,
+            self._trained_weights(dense),
+            sha256=dense["weights_sha256"],
+            table=self.trainer.table,
+            plan=self.plan,
+            trainer=scoring_trainer(self.trainer, "LTH.SCOPE sensitivity"),
         )
 
     @property

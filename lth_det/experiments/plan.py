@@ -15,8 +15,8 @@ class ImpPlan:
         prune_rates: prune rate after each round, ascending; one entry = one-shot.
         group_prune_rates: module group -> its own final prune rate; the other groups share the budget.
         criterion: name in ``lth_det.pruning.criteria.CRITERIA``.
-        scope: ``"global"``, ``"group"`` or ``"layer"``.
-        layer_ratios: ``"uniform"`` or ``"erk"``, with scope ``"layer"``.
+        scope: ``"global"``, ``"group"``, ``"layer"``, ``"sensitivity"`` or another allocation that needs no options.
+        layer_ratios: ``"uniform"``, ``"erk"`` or a ticket file, with scope ``"layer"``.
         rewind_to: ``"iteration"``, ``"init"``, ``"pretrained"`` or ``"final"``.
         rewind_iteration: steps of the dense round that the snapshot is taken after.
         rewind_weights: checkpoint for ``"pretrained"``.
@@ -26,6 +26,12 @@ class ImpPlan:
         control_rounds: rounds that get them.
         task: source task written into the tickets.
         source_weights: initial weights written into the tickets.
+        mask_from: ``"trained"``: scores of the weights that the round before ended with; ``"start"``: of the weights that
+            the round starts from (pruning at initialisation, if that is where they are rewound to).
+        criterion_batches: training batches that a criterion with gradients looks at.
+        criterion_steps: prunings with new scores in each round, for criteria with a model; 0 = the criterion's own.
+        sensitivity_rates: prune rates that each group is measured at, ascending, with scope ``"sensitivity"``.
+        sensitivity_batches: training batches of each measurement.
         perturbed_fraction: share of the kept weights that the control ``perturbed`` moves.
         iterations: steps of the dense round; 0 = the trainer cannot stretch its schedule.
         retraining_iterations: steps of each later round.
@@ -45,6 +51,11 @@ class ImpPlan:
     control_rounds: Sequence[int]
     task: str
     source_weights: str
+    mask_from: str = "trained"
+    criterion_batches: int = 8
+    criterion_steps: int = 0
+    sensitivity_rates: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
+    sensitivity_batches: int = 8
     perturbed_fraction: float = 0.1
     iterations: int = 0
     retraining_iterations: int = 0

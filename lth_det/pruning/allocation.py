@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from lth_det.errors import ConfigError, ScopeError
 from lth_det.pruning.apportion import apportion, keep_count
 from lth_det.tickets.differences import list_names
-from lth_det.tickets.mask import numel
+from lth_det.tickets.mask import Mask, numel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,3 +226,31 @@ class LayerRatioAllocation:
                     f"{request.density} means {expected}; give the density None to use the counts."
                 )
         return [Scope(f"layer {name}", (name,), self.kept[name]) for name in request.shapes]
+
+
+class TicketRatioAllocation:
+    """Every layer keeps a share of the whole in proportion to what a ticket keeps there.
+
+    At the ticket's own prune rate these are its counts, exactly. A layer that the ticket empties keeps nothing.
+
+    Args:
+        mask: The mask of the ticket; it may name more parameters than are prunable here.
+    """
+
+    name = "ticket_ratios"
+
+    def __init__(self, mask: Mask) -> None:
+        self.mask = mask
+
+    def scopes(self, request: AllocationRequest) -> list[Scope]:
+        """Return a scope for each parameter.
+
+        Raises:
+            ScopeError: the ticket lacks a parameter, or its layers have too little left for the density.
+        """
+        missing = [name for name in request.shapes if name not in self.mask]
+        if missing:
+            raise ScopeError(
+                f"The ticket of LTH.LAYER_RATIOS has no mask of {list_names(missing)}."
+            )
+        return layer_scopes(request, [float(self.mask.kept_in(name)) for name in request.shapes])

@@ -17,6 +17,8 @@ from lth_det.pruning.criteria import register_criterion
 from lth_det.tickets.differences import list_names, require_equal_shapes
 from lth_det.tickets.rewinding import capture_weights, rewind_
 
+_INPUT_NORMS = ("GroupNorm", "LayerNorm", "InstanceNorm2d")
+
 LossFunction = Callable[[], Tensor]
 
 
@@ -141,17 +143,23 @@ class SynFlowCriterion(GradientCriterion):
     """SynFlow: w * dR/dw, where all parameters and buffers are replaced by their absolute values.
 
     No data is used (Tanaka et al. 2020, arXiv 2006.05467, eq. 1 and algorithm 1). While scoring, the model is in
-    evaluation mode, and its floating parameters and buffers are absolute values in float64: products over many
-    layers overflow float32. Scores are divided by the largest one. Use it over many rounds
+    evaluation mode, and its floating parameters and buffers are absolute values in float64 (products over many
+    layers overflow float32); the running means of batch norm are zero. Scores are divided by the largest one. Use it over many rounds
     (:func:`lth_det.pruning.gradual.prune_gradually`): in one shot whole layers vanish, which the paper shows.
 
     Args:
         model: The model.
         loss_fn: Returns the sum R of the model's outputs for an input of ones, in float64.
         repeats: As for the others; 1 is enough as nothing is random.
+
+    Attributes:
+        data_free: The loss is the sum of outputs for ones, not one of training data.
+        steps: Prunings with new scores that make up one, where nothing else is asked for; the paper's 100.
     """
 
     name = "synflow"
+    data_free = True
+    steps = 100
 
     def scores(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the scores, 0 to 1, as float32."""
@@ -214,13 +222,22 @@ def _left_as_it_was(model: nn.Module, parameters: Iterable[Tensor]) -> Iterator[
 @contextlib.contextmanager
 def _linear(model: nn.Module) -> Iterator[None]:
     """Make the model one of absolute float64 values in evaluation mode for the time of the block."""
+    # What normalises by the input itself is not homogeneous: absolute weights do not make its outputs positive.
+    norms = sorted({type(m).__name__ for m in model.modules() if type(m).__name__ in _INPUT_NORMS})
+    if norms:
+        raise ConfigError(
+            f"SynFlow cannot score a model with {', '.join(norms)}, which normalises by the input; choose another "
+            "LTH.CRITERION, such as snip."
+        )
+    means = {id(b) for name, b in model.named_buffers() if name.endswith("running_mean")}
     tensors = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
     data = [tensor.data for tensor in tensors]
     training = {module: module.training for module in model.modules()}
     try:
         model.eval()
         for tensor in tensors:
-            tensor.data = tensor.data.double().abs()
+            # A mean would be subtracted, and what is negative dies in the next ReLU.
+            tensor.data = tensor.data.double().abs() * (id(tensor) not in means)
         yield
     finally:
         for tensor, value in zip(tensors, data, strict=True):
