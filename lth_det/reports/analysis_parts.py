@@ -19,6 +19,7 @@ from lth_det.reports import (
 )
 from lth_det.reports.analysis_data import MAIN_AXES, Analysis, part
 from lth_det.reports.analysis_objects import lost_objects
+from lth_det.reports.figure_files import add_figure
 from lth_det.reports.html import Html
 from lth_det.reports.plots import Drawing
 
@@ -34,9 +35,7 @@ class Job:
 
 def figure(job: Job, drawing: Drawing, caption: str) -> Html:
     """Write a drawing to the folder as SVG and PNG and return it for the page."""
-    (job.folder / f"{drawing.name}.svg").write_text(drawing.svg, encoding="utf-8")
-    (job.folder / f"{drawing.name}.png").write_bytes(drawing.png)
-    return html.figure(drawing.svg, name=drawing.name, caption=caption)
+    return add_figure(job.folder, drawing, caption)
 
 
 def attributes(job: Job, iou_type: str) -> Html:

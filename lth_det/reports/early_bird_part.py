@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lth_det.reports import html
 from lth_det.reports.figure_files import add_figure
-from lth_det.reports.html import Html
+from lth_det.reports.html import Html, Section
 from lth_det.reports.plots import Drawing, render
 from lth_det.reports.style import GREEN, INK, MUTED, SERIES
 from lth_det.reports.sweep_data import percent
@@ -27,6 +28,25 @@ METHOD = (
     "prune rate two random masks already share most of their pruned weights: the dashed lines are the IoU that chance "
     "gives. Kappa corrects for it: 0 is chance, 1 is the final mask."
 )
+
+
+def early_bird_sections(run: Path, folder: Path) -> list[Section]:
+    """Return the section of a run that recorded early-bird masks; none where ``early_bird.json`` is missing.
+
+    Args:
+        run: the output folder of the run.
+        folder: where the figure is written.
+    """
+    path = run / "early_bird.json"
+    if not path.exists():
+        return []
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        body = html.note(f"early_bird.json cannot be read ({error}).")
+    else:
+        body = early_bird_part(found if isinstance(found, dict) else {}, folder)
+    return [Section("early-bird", "Early-bird tickets", body)]
 
 
 def early_bird_part(found: Mapping[str, Any], folder: Path, *, name: str = "early_bird") -> Html:
@@ -146,7 +166,9 @@ def _stable(axes: Axes, found: Mapping[str, Any]) -> None:
 
 
 def _points(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    points = [p for p in found.get("points") or [] if isinstance(p.get("iteration"), int | float)]
+    listed = found.get("points")
+    known = [p for p in listed if isinstance(p, Mapping)] if isinstance(listed, list) else []
+    points = [p for p in known if isinstance(p.get("iteration"), int | float)]
     return sorted(points, key=lambda point: point["iteration"])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lth_det.reports.plots import Drawing, render
 from lth_det.reports.style import DIVERGING_MAP, INK, MUTED, PALE
-from lth_det.reports.sweep_data import DENSE, Matrix, Target, metric_title, percent, wrap
+from lth_det.reports.sweep_data import DENSE, Matrix, Target, metric_title, percent, signed, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +36,7 @@ def transfer_matrix(matrix: Matrix) -> Drawing | None:
         return None
     per_row = max(1, min(len(rates), MOST_COLUMNS // len(matrix.targets)))
     bands = math.ceil(len(rates) / per_row)
+    per_row = math.ceil(len(rates) / bands)
     end = _scale(matrix, rates, sources)
 
     def draw(figure: Figure) -> None:
@@ -117,7 +118,7 @@ def _cell(
     star = " *" if wins and best.get("larger_than_seed_noise") else ""
     text = f"{found['mean']:.1f}"
     text += f" \u00b1 {found['std']:.1f}" if found["std"] is not None else ""
-    text += star if math.isnan(change) else f"\n({change:+.1f}){star}"
+    text += star if math.isnan(change) else f"\n({signed(change)}){star}"
     colour = "white" if not math.isnan(change) and abs(change) > dark else INK
     weight = "bold" if wins else "normal"
     axes.text(column, row, text, ha="center", va="center", color=colour, weight=weight)

@@ -80,7 +80,8 @@ def _heatmaps(found: Mapping[str, Any], groups: Sequence[str], *, name: str) -> 
     single = len(groups) == 1
     across = 1 if single else min(PANELS_IN_ROW, len(groups))
     down = math.ceil(len(groups) / across)
-    side = (0.95 if single else 0.5) * len(names)
+    detailed = single and len(names) <= MOST_WRITTEN
+    side = (0.95 if detailed else 0.5) * len(names)
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(down, across, squeeze=False)
@@ -100,7 +101,7 @@ def _heatmaps(found: Mapping[str, Any], groups: Sequence[str], *, name: str) -> 
             bar.outline.set_visible(False)
 
     width = max(6.4, 3.2 + across * side)
-    height = 1.9 + down * (max(0.62 if single else 0.38, 0.3) * len(names) + 0.35)
+    height = 1.9 + down * ((0.62 if detailed else 0.38) * len(names) + 0.35)
     return render(name, draw, width=min(width, 13.0), height=height)
 
 
@@ -124,7 +125,7 @@ def _panel(axes: Axes, found: Mapping[str, Any], group: str, *, detailed: bool) 
         for column in range(size):
             if row != column and not math.isnan(values[row, column]):
                 pair = known[names[row], names[column]]
-                colour = "white" if abs(values[row, column]) > 0.8 else INK
+                colour = "white" if abs(values[row, column]) > 0.7 else INK
                 text = _text(pair, detailed=detailed)
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     return image

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from lth_det.errors import LthDetError
 from lth_det.reports import html, run_attributes, run_plots, run_summary, run_tables, sparsity_plots
+from lth_det.reports.early_bird_part import early_bird_sections
+from lth_det.reports.figure_files import add_figure
 from lth_det.reports.folder import replace_folder
 from lth_det.reports.gallery import read_model, write_gallery
 from lth_det.reports.html import Html, Section
-from lth_det.reports.plots import Drawing
 from lth_det.reports.run_data import (
     RoundResult,
     RunResults,
@@ -49,6 +50,7 @@ def write_run_report(output_dir: Path) -> Path:
             Section("rounds", "Rounds", _rounds(results)),
             Section("sparsity", "Where weights were pruned", _sparsity(results, work)),
             Section("classes", "Classes", _classes(results, work)),
+            *early_bird_sections(folder, work),
             Section("images", "Images", _images(results, work)),
             Section("provenance", "Provenance", _provenance(results)),
         ]
@@ -79,7 +81,7 @@ def _curves(results: RunResults, folder: Path) -> Html:
     if not results.tasks:
         return html.note("No round has an AP.")
     parts = [
-        _figure(
+        add_figure(
             folder,
             run_plots.ap_against_sparsity(results),
             "AP against sparsity. Equal steps to the right remove equal shares of the surviving weights. Dashed: dense. "
@@ -93,11 +95,11 @@ def _curves(results: RunResults, folder: Path) -> Html:
         )
     else:
         caption = "Change of AP to dense by object size (COCO: area below 32\u00b2 px: small, above 96\u00b2 px: large)."
-        parts.append(_figure(folder, by_size, caption))
+        parts.append(add_figure(folder, by_size, caption))
     for task in results.tasks:
         drawing = run_attributes.attribute_changes(results, task)
         if drawing is not None:
-            parts.append(_figure(folder, drawing, "Change of AP to dense by attribute."))
+            parts.append(add_figure(folder, drawing, "Change of AP to dense by attribute."))
     table = run_attributes.attributes_table(results)
     if table.rows:
         parts.append(html.details("Table of AP by attribute", html.table(table)))
@@ -133,14 +135,16 @@ def _sparsity(results: RunResults, folder: Path) -> Html:
         parts.append(html.note("No ticket lists its module groups."))
     else:
         parts.append(
-            _figure(folder, groups, "Sparsity by module group, and parameters of the last ticket.")
+            add_figure(
+                folder, groups, "Sparsity by module group, and parameters of the last ticket."
+            )
         )
     layers = sparsity_plots.layers(tickets)
     if layers is None:
         parts.append(html.note("No ticket lists its layers."))
     else:
         caption = "Sparsity of every prunable layer: percent of its weights that are zero; its number of weights in brackets."
-        drawn = _figure(folder, layers, caption)
+        drawn = add_figure(folder, layers, caption)
         long = len(results.tickets[-1].layers) > LONG
         parts.append(html.details("Layer by layer", drawn) if long else drawn)
     table = run_tables.groups_table(results)
@@ -159,7 +163,7 @@ def _classes(results: RunResults, folder: Path) -> Html:
             caption = (
                 f"Change of AP by class, {ticket.title} ({100 * ticket.sparsity:.1f} % sparsity)."
             )
-            parts.append(_figure(folder, drawing, caption))
+            parts.append(add_figure(folder, drawing, caption))
     if not parts:
         return html.note("Changes by class need a dense round and a ticket with an AP per class.")
     table = html.table(run_tables.classes_table(results))
@@ -218,12 +222,6 @@ def _provenance(results: RunResults) -> Html:
     ]
     files = "Beside this page: every figure as PNG and SVG, tables as CSV, report.md, rounds.tex."
     return html.join([html.definitions(items), html.paragraph(files, css="quiet")])
-
-
-def _figure(folder: Path, drawing: Drawing, caption: str) -> Html:
-    (folder / f"{drawing.name}.svg").write_text(drawing.svg, encoding="utf-8")
-    (folder / f"{drawing.name}.png").write_bytes(drawing.png)
-    return html.figure(drawing.svg, name=drawing.name, caption=caption)
 
 
 def _write_tables(results: RunResults, folder: Path) -> None:

@@ -70,6 +70,8 @@ def _panel(axes: Axes, matrix: Matrix, target: Target, names: Sequence[str]) -> 
             _rates(axes, points, style, ends_only=len(every) > CROWDED)
     axes.margins(y=0.14)
     sparsity_axis(axes, end)
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, high + 0.05 * (high - low))  # room for the last prune rate
 
 
 def _line(
@@ -103,16 +105,21 @@ def _line(
 def _rates(
     axes: Axes, points: Sequence[Mapping[str, Any]], style: SeriesStyle, *, ends_only: bool
 ) -> None:
+    from matplotlib.patheffects import withStroke
+
     shown = [points[0], points[-1]] if ends_only and len(points) > 2 else points
     for point in shown:
+        first = point is points[0] and len(points) > 1
         axes.annotate(
             f"{100 * point['prune_rate']:.4g}",
             (sparsity_position(point["sparsity_mean"]), point["mean"]),
-            xytext=(7, 6),
+            xytext=(-7 if first else 7, 0),
             textcoords="offset points",
+            ha="right" if first else "left",
+            va="center",
             color=style.colour,
             fontsize=7.5,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.75},
+            path_effects=[withStroke(linewidth=2.2, foreground="white")],
             zorder=4,
         )
 

@@ -96,7 +96,7 @@ def read_matrix(raw: Mapping[str, Any]) -> Matrix:
             Target(
                 str(target["name"]),
                 str(target.get("label") or target["name"]),
-                str(target.get("metric") or raw.get("metric") or raw["metrics"][0]),
+                str(target.get("metric") or raw.get("metric")),
             )
             for target in raw["targets"]
         ),
@@ -117,6 +117,16 @@ def metric_title(metric: str) -> str:
 def percent(rate: float) -> str:
     """Return a rate in 0-1 as it is printed: ``0.8`` -> ``80 %``, ``0.985`` -> ``98.5 %``."""
     return f"{100 * rate:.4g} %"
+
+
+def signed(value: float) -> str:
+    """Return a difference with one digit and its sign; what rounds to zero has none.
+
+    >>> signed(-0.04), signed(0.26)
+    ('0.0', '+0.3')
+    """
+    shown = format(value, "+.1f")
+    return "0.0" if shown in ("+0.0", "-0.0") else shown
 
 
 def wrap(text: str, *, width: int = 28, lines: int = 2) -> str:

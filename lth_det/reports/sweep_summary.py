@@ -8,7 +8,7 @@ from typing import Any
 
 from lth_det.reports import html
 from lth_det.reports.html import Html
-from lth_det.reports.sweep_data import DENSE, Matrix, Target, metric_title, percent
+from lth_det.reports.sweep_data import DENSE, Matrix, Target, metric_title, percent, signed
 from lth_det.reports.tables import Column, make_table
 
 METHOD = (
@@ -203,11 +203,9 @@ def _beside(matrix: Matrix, target: Target, entry: Mapping[str, Any]) -> str:
     for key, name in (("vs_dense", DENSE), ("vs_random", "its random control")):
         found = row[key]
         if found is not None:
-            limits = (
-                "" if found["low"] is None else f" ({found['low']:+.1f} to {found['high']:+.1f})"
-            )
-            words.append(f"{found['mean']:+.1f}{limits} to {name}")
-    return f" {matrix.labels[entry['winner']]}: {', '.join(words)}." if words else ""
+            limits = f" ({signed(found['low'])} to {signed(found['high'])})" if found["df"] else ""
+            words.append(f"{signed(found['mean'])}{limits} to {name}")
+    return f" Difference of the winner: {', '.join(words)}." if words else ""
 
 
 def _place(matrix: Matrix, entry: Mapping[str, Any]) -> list[Any]:

@@ -121,6 +121,9 @@ def _check(cells: Mapping[str, Any]) -> None:
             raise RunError(f'cells.json has no list "{name}"; run the sweep again to write it.')
     names = {part: _names(cells[part], part) for part in ("sources", "targets")}
     names["sources"].add(DENSE)
+    for target in cells["targets"]:
+        if not (target.get("metric") or cells.get("metric")):
+            raise RunError(f"Target {target['name']} in cells.json has no metric; give it one.")
     for number, cell in enumerate(cells["cells"]):
         if not isinstance(cell, Mapping) or not {"source", "target", "prune_rate", "seed"} <= set(
             cell

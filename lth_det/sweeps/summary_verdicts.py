@@ -113,9 +113,9 @@ def points(value: float, metric: str, *, sign: bool = False) -> str:
 
 
 def _is_random(source: Mapping[str, Any]) -> bool:
-    return (
-        "random" in f"{source.get('kind', '')} {source['name']}" and "reinit" not in source["name"]
-    )
+    words = f"{source.get('kind', '')} {source['name']}"
+    # A re-initialised ticket keeps its mask: what it controls for is the weights, not the choice of the mask.
+    return "random" in words and "reinit" not in words
 
 
 def _rank(source: Mapping[str, Any]) -> int:
