@@ -16,6 +16,7 @@ from lth_det.sweeps.scheduler import Scheduler
 from lth_det.sweeps.state import SweepState
 
 _LOG_PERIOD = 60.0  # seconds between progress lines where there is no terminal
+_REPORT_PERIOD = 60.0  # between reports of an unfinished sweep, which take seconds of the CPU that the runs want
 
 
 @dataclasses.dataclass
@@ -29,6 +30,7 @@ class SweepOutput:
     folder: Path
     _line: str = dataclasses.field(default="", init=False)
     _last: float = dataclasses.field(default=0.0, init=False)
+    _reported: float = dataclasses.field(default=0.0, init=False)
 
     def tell(self, text: str) -> None:
         """Show and log one event."""
@@ -56,8 +58,9 @@ class SweepOutput:
 
     def partial(self, sweep: Sweep, state: SweepState) -> None:
         """Write matrix and report of what is there; a report that fails now must not end the sweep."""
-        if not sweep.cells:
+        if not sweep.cells or time.monotonic() - self._reported < _REPORT_PERIOD:
             return
+        self._reported = time.monotonic()
         try:
             write_matrix(sweep, state)
         except LthDetError as error:

@@ -107,7 +107,7 @@ class Transfer:
         source: file of the source.
         weights: ``source``, ``target`` or a file: where the weights to start from come from.
         prune_rate: for ``magnitude``.
-        preset: ``paper`` or ``default``.
+        arguments: further arguments.
         needs: runs that make the files.
     """
 
@@ -115,7 +115,7 @@ class Transfer:
     source: str
     weights: str = "source"
     prune_rate: float | None = None
-    preset: str | None = None
+    arguments: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
 
 
@@ -138,9 +138,7 @@ def ticket_run(
     make += ["--kind", transfer.kind, "--output", ticket, "--weights", transfer.weights]
     if transfer.prune_rate is not None:
         make += ["--prune-rate", str(transfer.prune_rate)]
-    if transfer.preset:
-        make += ["--preset", transfer.preset]
-    make += ["--json", f"{folder}/transfer.json", *target.opts, *opts, "SEED", str(seed)]
+    make += [*transfer.arguments, "--json", f"{folder}/transfer.json", *target.opts, *opts, "SEED", str(seed)]
     extra = [*opts, "LTH.TICKET", ticket]
     if controls:
         extra += ["LTH.CONTROLS", values_text(list(controls))]
@@ -166,13 +164,14 @@ def method_run(
     """Return the run of a method that needs no dense round: ``rst`` or ``gradual``, at one prune rate."""
     name, folder = place
     extra = ["LTH.METHOD", method, "LTH.TARGETS", values_text([rate]), *opts]
-    total = config_value(target.config, "SOLVER.MAX_ITER", (*target.opts, *extra))
-    whole = total if isinstance(total, int) else None
+    whole, later = (one.iterations for one in works(target, extra, dense=True, pruned=1))
+    # A random ticket is transformed for as long as the dense round takes, then fine-tuned as in a pruned round.
+    both = whole if whole is None or later is None or method != "rst" else whole + later
     return Run(
         name=name,
         folder=folder,
         commands=(train_command(target, folder, seed, extra),),
-        work=(Work(target.config, whole),),
+        work=(Work(target.config, both),),
         identity=identity(target.config),
     )
 

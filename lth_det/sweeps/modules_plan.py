@@ -144,6 +144,7 @@ def _subset_run(
         source=f"{dense.folder}/round_00/model_final.pth",
         weights=f"{dense.folder}/round_00/rewind.safetensors",
         prune_rate=rate,
+        arguments=("--groups", ",".join(subset)),
         needs=(dense.name,),
     )
     only = ("LTH.PRUNE_ONLY", values_text(list(subset)))

@@ -41,7 +41,7 @@ class Scheduler:
         parallel: runs side by side.
         costs: for the order and the ETA.
         tell: called with one line for people at every event.
-        on_finished: called after each finished run.
+        on_finished: called after runs have finished and the next ones have started.
         on_turn: called at every poll, for a progress line.
         poll_seconds: between two looks at the running jobs.
     """
@@ -56,6 +56,7 @@ class Scheduler:
     on_turn: Callable[["Scheduler"], None] = lambda _: None
     poll_seconds: float = 0.5
     _started: dict[str, _Started] = dataclasses.field(default_factory=dict, init=False)
+    _news: bool = dataclasses.field(default=False, init=False)
     _told: set[str] = dataclasses.field(default_factory=set, init=False)
 
     def __call__(self) -> None:
@@ -128,6 +129,10 @@ class Scheduler:
             self._end(name)
         self._block()
         waiting = self._start_ready()
+        # After the next runs have started: a report takes seconds.
+        if self._news:
+            self._news = False
+            self.on_finished()
         self.on_turn(self)
         return bool(self._started or waiting)
 
@@ -210,7 +215,7 @@ class Scheduler:
             self.costs.measured = measure(self.sweep, self.state)
             self._save()
             self.tell(f"{name} is finished.")
-            self.on_finished()
+            self._news = True
             return
         reason = sentence(started.job, code)
         if code == 0:

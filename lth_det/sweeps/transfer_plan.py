@@ -30,7 +30,9 @@ class Source:
         weights: ``source``, ``target``, ``rewind`` (the target's own rewind snapshot) or a file.
         seed: one source run of this seed for all seeds; ``None``: one for each.
         rates: prune rates of the source run's rounds; contain those of the plan.
-        preset: of the transfer.
+        values: ``trained`` or ``rewind``: which weights of the source's round a ``ticket`` transfer takes (classifier,
+            cross_task with ``transfer: ticket``). Girish et al. (CVPR 2021, 4.2) take the trained ones.
+        arguments: further arguments of ``transfer_ticket.py``, such as ``--fix``.
         controls: names of controls of its runs.
         of: the source whose control it is (random).
         control: the name of that control (random).
@@ -48,7 +50,8 @@ class Source:
     weights: str = "source"
     seed: int | None = None
     rates: tuple[float, ...] = ()
-    preset: str | None = None
+    values: str = "trained"
+    arguments: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
     of: str = ""
     control: str = RANDOM
@@ -165,16 +168,19 @@ def _source_rates(keys: Keys, rates: list[float]) -> tuple[float, ...]:
 
 
 def _ticket_source(keys: Keys, kind: str, rates: list[float]) -> dict[str, object]:
-    found: dict[str, object] = {"preset": keys.take("preset", str, None)}
-    mask = kind in ("cross_task", "magnitude", "checkpoint")
-    found["weights"] = keys.take("weights", str, "rewind" if mask else "source")
+    found: dict[str, object] = {"arguments": tuple(keys.strings("arguments", []))}
+    late = keys.values.get("files") == DENSE
     if kind in ("classifier", "cross_task"):
         found["transfer"] = keys.choice(
             "transfer", ("ticket", "mask"), "mask" if kind == "cross_task" else "ticket"
         )
+        late = found["transfer"] == "mask"
+        found["values"] = keys.choice("values", ("trained", "rewind"), "trained")
         found["seed"] = keys.take("seed", int, None)
         found["source_opts"] = keys.opts("source_opts")
         found["config"] = keys.take("config", str, "")
+    # A mask alone is put on what the target had at its own rewind point; a source with weights brings them.
+    found["weights"] = keys.take("weights", str, "rewind" if late else "source")
     if kind == "cross_task":
         found["target"] = keys.take("target", str, "")
         if found["target"] and (keys.values.get("rounds") or found["seed"] is not None):

@@ -78,15 +78,18 @@ def source_facts(plan: TransferPlan) -> list[dict[str, Any]]:
         if source.kind == "random":
             continue
         facts.append(_fact(source.name, source.label, source.kind, None))
-        facts += [
-            _fact(name, label, control, source.name)
-            for control, (name, label) in controls_of(plan, source).items()
-        ]
+        random = {other.name for other in plan.sources if other.kind == "random"}
+        for control, (name, label) in controls_of(plan, source).items():
+            # A control that the plan lists as a source of its own also stands in for sources that have none.
+            of = None if name in random else source.name
+            facts.append(_fact(name, label, control, of, control=True))
     return facts
 
 
-def _fact(name: str, label: str, kind: str, of: str | None) -> dict[str, Any]:
-    return {"name": name, "label": label, "kind": kind, "control": of is not None, "control_of": of}
+def _fact(
+    name: str, label: str, kind: str, of: str | None, *, control: bool = False
+) -> dict[str, Any]:
+    return {"name": name, "label": label, "kind": kind, "control": control, "control_of": of}
 
 
 def controls_of(plan: TransferPlan, source: Source) -> dict[str, tuple[str, str]]:
@@ -190,13 +193,12 @@ def _transfer(
         own = own_run(expansion, expansion.plan.own, target, seed)
         weights = f"{own.folder}/round_00/rewind.safetensors"
         needs = tuple(dict.fromkeys((*needs, own.name)))
-    magnitude = source.kind == "magnitude"
     return Transfer(
         kind=source.transfer if source.kind in ("classifier", "cross_task") else source.kind,
         source=path,
         weights=weights,
-        prune_rate=rate if magnitude else None,
-        preset=source.preset,
+        prune_rate=rate if source.kind == "magnitude" else None,
+        arguments=source.arguments,
         needs=needs,
     )
 
@@ -213,7 +215,10 @@ def _file(
         return f"{dense.folder}/round_00/model_final.pth", (dense.name,)
     run = _source_run(expansion, source, seed if source.seed is None else source.seed)
     rates = expansion.plan.own.rates if source.target else source.rates
-    return f"{run.folder}/round_{rates.index(rate) + 1:02d}/ticket.safetensors", (run.name,)
+    stage = f"{run.folder}/round_{rates.index(rate) + 1:02d}"
+    # transfer_ticket.py takes the trained weights of a stage's folder, and the rewind weights of a ticket file.
+    trained = source.transfer == "ticket" and source.values == "trained"
+    return stage if trained else f"{stage}/ticket.safetensors", (run.name,)
 
 
 def _source_run(expansion: Expansion, source: Source, seed: int) -> Run:
