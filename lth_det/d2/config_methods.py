@@ -30,8 +30,8 @@ def _add_rst(lth: Any) -> None:
     rst = lth.RST = CfgNode()
     # "budget": the transformation takes as many iterations as the dense round of IMP (SOLVER.MAX_ITER, divided among the
     # cycles), with the learning rates of SOLVER and a penalty that does not depend on them.
-    # "paper": what the authors' code does: 90,000 iterations (20,000 in each of several cycles) of SGD at a constant 1e-3,
-    # coupled penalty, layers pruned by min(ceil(rate * n), n - 1).
+    # "paper" does what the authors' code does: 90,000 iterations (20,000 in each of several cycles) of SGD at a constant
+    # learning rate of 1e-3 with the coupled penalty, and their rounding of the count in each layer.
     # Keys below that are -1, 0 or "" where it says so take the preset's value.
     rst.PRESET = "budget"
     # Ratios of the random mask: "uniform" (each layer the same), "erk", or "ticket" (those of MASK_TICKET, which then
@@ -171,7 +171,7 @@ def _check_gradual(gradual: Any, iterations: int) -> None:
         raise ConfigError(
             f"LTH.GRADUAL.INITIAL is {gradual.INITIAL}, but a prune rate lies in [0, 1)."
         )
-    if gradual.PERIOD > (gradual.END - gradual.BEGIN) * iterations:
+    if (gradual.END - gradual.BEGIN) * iterations < gradual.PERIOD:
         raise ConfigError(
             f"LTH.GRADUAL.PERIOD is {gradual.PERIOD}, longer than the pruning itself ({gradual.BEGIN} to {gradual.END} of "
             f"{iterations} iterations); choose a shorter one."
@@ -198,7 +198,7 @@ def _check_early_bird(lth: Any) -> None:
 
 def _choice(key: str, value: Any, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        shown = ", ".join(repr(name) if not name else name for name in allowed)
+        shown = ", ".join(name if name else repr(name) for name in allowed)
         raise ConfigError(f"{key} is {value!r}; choose one of {shown}.")
 
 

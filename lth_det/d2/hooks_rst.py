@@ -69,7 +69,7 @@ class TransformHook(MethodHook):
         self.trainer.storage.put_scalar("rst/lambda", self._strength, smoothing_hint=False)
         self.trainer.storage.put_scalar("rst/residual", residual, smoothing_hint=False)
         held = self._spec.schedule.ramp <= done < self.trainer.max_iter
-        if held and 0 < self._spec.stop_residual and residual <= self._spec.stop_residual:
+        if held and self._spec.stop_residual > 0 and residual <= self._spec.stop_residual:
             self.stop()
 
     def after_train(self) -> None:

@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from lth_det.errors import ConfigError
 from lth_det.experiments.plan import ImpPlan
 from lth_det.pruning.allocation import Allocation, LayerRatioAllocation, build_allocation
@@ -80,7 +82,7 @@ def rst_mask(
             of other parameters.
         ScopeError: nothing can be drawn.
     """
-    keep = {}
+    keep: dict[str, Tensor] = {}
     for entries, rate in _pools(table, plan):
         shapes = {entry.name: entry.shape for entry in entries}
         allocation, density = _allocation(entries, cycle_rate(rate, cycle, rst.cycles), rst, cycle)
