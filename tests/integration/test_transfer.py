@@ -8,7 +8,6 @@ import torch
 from detectron2.modeling import build_model
 from small_cfg import ROOT, small_cfg
 from transfer_cases import (
-    IMAGENET_INPUT,
     block_convolutions,
     classifier_extra,
     command,
