@@ -109,7 +109,10 @@ class PruningConfig:
 
     Attributes:
         criterion: name in ``lth_det.pruning.criteria.CRITERIA``; higher score = kept.
-        scope: ``global``, ``group`` or ``layer``.
+        mask_from: ``trained`` (scores of the weights that the round before ended with) or ``start`` (of the weights that
+            the round starts from: pruning at initialisation).
+        criterion_batches: training batches that a criterion with gradients looks at.
+        scope: ``global``, ``group``, ``layer`` or ``sensitivity``.
         layer_ratios: with scope ``layer``: ``uniform`` or ``erk``.
         targets: prune rate after each round, ascending; empty = the next three.
         rounds: number of rounds.
@@ -120,6 +123,8 @@ class PruningConfig:
     """
 
     criterion: str = "magnitude"
+    mask_from: str = "trained"
+    criterion_batches: int = 8
     scope: str = "global"
     layer_ratios: str = "uniform"
     targets: tuple[float, ...] = ()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lth_det.errors import ConfigError
+from lth_det.experiments.controls import CONTROLS
 from lth_det.pruning.criteria import CRITERIA
 
 GROUPS = ("stem", "backbone", "head")
@@ -16,12 +17,14 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "model.stem": ("imagenet", "cifar"),
     "solver.optimizer": ("sgd", "adamw"),
     "solver.schedule": ("step", "cosine"),
-    "pruning.scope": ("global", "group", "layer"),
+    "pruning.scope": ("global", "group", "layer", "sensitivity"),
+    "pruning.mask_from": ("trained", "start"),
     "pruning.layer_ratios": ("uniform", "erk"),
     "rewind.to": ("iteration", "init", "final", "pretrained"),
     "rewind.schedule": ("full", "remaining"),
 }
 _LIST_CHOICES: dict[str, tuple[str, ...]] = {
+    "controls": tuple(CONTROLS),
     "transfer.starts": ("source_final", "source_init", "random"),
     "transfer.controls": ("random_mask",),
     "transfer.finetune": ("frozen", "full"),
@@ -66,6 +69,7 @@ _RANGES: tuple[Check, ...] = (
         lambda v: list(v) == sorted(v) and all(0 < x < 1 for x in v),
         "ascend, as fractions of the schedule in (0, 1)",
     ),
+    ("pruning.criterion_batches", _positive, "be above 0"),
     ("pruning.rounds", lambda v: v >= 1, "be at least 1"),
     ("pruning.prune_rate", lambda v: 0 <= v < 1, "lie in [0, 1)"),
     ("pruning.prune_rate_per_round", lambda v: 0 <= v < 1, "lie in [0, 1)"),

@@ -95,6 +95,7 @@ def train_loader(
         batch_sampler=sampler,
         num_workers=config.workers,
         worker_init_fn=_one_thread if config.workers else None,
+        generator=torch.Generator(),  # else a loader draws from the global one
     )
 
 
@@ -107,6 +108,7 @@ def val_loader(images: Images, config: DataConfig, *, batch_size: int) -> DataLo
         drop_last=False,
         num_workers=config.workers,
         worker_init_fn=_one_thread if config.workers else None,
+        generator=torch.Generator(),  # else a loader draws from the global one
     )
 
 

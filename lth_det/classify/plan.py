@@ -58,4 +58,8 @@ def imp_plan(config: ClassifyConfig, *, images: int, total: int) -> ImpPlan:
         control_rounds=config.control_rounds,
         task=config.data.name,
         source_weights=config.model.weights,
+        mask_from=pruning.mask_from,
+        criterion_batches=pruning.criterion_batches,
+        iterations=total,
+        retraining_iterations=total - (steps if later else 0),
     )

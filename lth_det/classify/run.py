@@ -1,9 +1,7 @@
 """From a configuration to a finished run: rounds, controls, results, report."""
 
-import dataclasses
 import json
 import logging
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from lth_det.errors import ConfigError
 from lth_det.experiments.imp import ImpRun
 from lth_det.experiments.run_dir import RunDir
 from lth_det.reports.run_report import write_run_report
-from lth_det.tickets.ticket import Ticket
 
 logger = logging.getLogger(__name__)
 
@@ -35,26 +32,6 @@ _NOT_IDENTITY = (
     "controls",
     "control_rounds",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassifierRun(ImpRun):
-    """The rounds of a classifier; its tickets say which architecture and pre-processing they belong to.
-
-    Attributes:
-        extra: added to the ``extra`` of every ticket's provenance.
-    """
-
-    extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def _shared_ticket(self, name: str, make: Callable[[], Ticket]) -> Ticket:
-        return super()._shared_ticket(name, lambda: with_extra(make(), self.extra))
-
-
-def with_extra(ticket: Ticket, extra: Mapping[str, str]) -> Ticket:
-    """Return the ticket with entries added to the ``extra`` of its provenance."""
-    provenance = dataclasses.replace(ticket.provenance, extra={**ticket.provenance.extra, **extra})
-    return dataclasses.replace(ticket, provenance=provenance)
 
 
 def provenance_extra(config: ClassifyConfig, data: ClassificationData) -> dict[str, str]:
@@ -97,13 +74,7 @@ def run_classifier(config: ClassifyConfig, *, resume: bool) -> dict[str, Any]:
         digest = run.claim(run_settings(config, data))
         trainer = ClassifierStages(config, data, resume=resume)
         plan = imp_plan(config, images=len(data.train.labels), total=trainer.iterations)
-        experiment = ClassifierRun(
-            trainer,
-            plan,
-            run,
-            run_facts(config, data, digest),
-            extra=provenance_extra(config, data),
-        )
+        experiment = ImpRun(trainer, plan, run, run_facts(config, data, digest))
         trainer.expect_stages(len(experiment.stage_names()) - experiment.finished_stages())
         results = experiment()
         logger.info("The report is in %s", write_run_report(run.root))
@@ -139,6 +110,7 @@ def run_facts(config: ClassifyConfig, data: ClassificationData, digest: str) -> 
         "config_sha256": digest,
         "versions": package_versions(),
         "task": config.data.name,
+        "input": provenance_extra(config, data),  # goes into every ticket
         "architecture": config.model.name,
         "dataset": {
             "name": data.name,

@@ -1,8 +1,10 @@
 """Trains the stages of an experiment: a ``StageTrainer`` for classifiers."""
 
+import contextlib
+import dataclasses
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -13,9 +15,10 @@ from lth_det.classify.config import ClassifyConfig
 from lth_det.classify.data.images import ClassificationData
 from lth_det.classify.evaluation import evaluate
 from lth_det.classify.groups import HEAD, classifier_table
-from lth_det.classify.loader import val_loader
+from lth_det.classify.loader import train_loader, val_loader
 from lth_det.classify.models import build_model
 from lth_det.classify.progress import RunProgress
+from lth_det.classify.scoring import ClassifierScoring
 from lth_det.classify.solver import total_iterations
 from lth_det.classify.training import CHECKPOINT, TrainingJob, train_model_
 from lth_det.classify.transforms import Normalize
@@ -88,13 +91,16 @@ class ClassifierStages:
         if stage.ticket is not None and stage.ticket.weights is not None:
             load_ticket_into(model, stage.ticket)
         else:
-            rewind_(model, self.initial_state(stage.initialisation))
+            start_state = stage.start or self.initial_state(stage.initialisation)
+            rewind_(model, start_state)
+            if stage.ticket is not None:
+                load_ticket_into(model, stage.ticket)
         _set_modes(model, frozen=self._frozen)
         model.to(self._device)
         job = TrainingJob(
             config=self._config,
             images=self._data.train,
-            total=self._total,
+            total=stage.iterations or self._total,
             device=self._device,
             progress=self._progress,
             resume=self._resume,
@@ -115,6 +121,7 @@ class ClassifierStages:
             predictions=None,
             train_seconds=round(trained - start, 3),
             eval_seconds=round(time.perf_counter() - trained, 3),
+            iterations=job.total,
         )
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
@@ -131,6 +138,25 @@ class ClassifierStages:
             MaskMismatchError: they do not; all differences are named.
         """
         load_ticket_into(self._build(self._config.seed), ticket)
+
+    @contextlib.contextmanager
+    def scoring(
+        self, weights: Mapping[str, Tensor], *, batches: int, seed: int
+    ) -> Iterator[ClassifierScoring]:
+        """Return the model at some weights with training batches, for criteria that need losses."""
+        model = self._build(self._config.seed)
+        rewind_(model, dict(weights))
+        model.to(self._device).train()
+        config = dataclasses.replace(self._config.data, workers=0)
+        loader = train_loader(
+            self._data.train,
+            config,
+            batch_size=self._config.solver.batch_size,
+            seed=seed,
+            span=(0, batches),
+        )
+        normalize = Normalize(config, self._device)
+        yield ClassifierScoring(model, list(loader), normalize, self._config.solver.label_smoothing)
 
     def load_weights(self, path: Path) -> dict[str, Tensor]:
         """Return the state dict of a checkpoint of ours."""

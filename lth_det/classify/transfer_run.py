@@ -14,12 +14,10 @@ from lth_det.classify.data.registry import load_data
 from lth_det.classify.plan import imp_plan
 from lth_det.classify.progress import RunProgress
 from lth_det.classify.run import (
-    provenance_extra,
     run_classifier,
     run_facts,
     run_settings,
     set_up,
-    with_extra,
 )
 from lth_det.classify.stages import ClassifierStages
 from lth_det.classify.transfer import (
@@ -50,12 +48,10 @@ class TransferRun(StageRunner):
     Attributes:
         cells: what to train, in order.
         trainers: (fine-tuning, layers of the head) -> trainer.
-        extra: added to the provenance of the tickets.
     """
 
     cells: tuple[Cell, ...] = ()
     trainers: Mapping[tuple[str, int], ClassifierStages] = dataclasses.field(default_factory=dict)
-    extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def stage_names(self) -> list[str]:
         """Return the folder names of all cells, in the order they run."""
@@ -89,14 +85,13 @@ class TransferRun(StageRunner):
 
     def _make(self, cell: Cell) -> Ticket:
         trainer = self.trainers[cell.finetune, cell.head_layers]
-        ticket = target_ticket(
+        return target_ticket(
             cell,
             trainer.initial_state(self.plan.seed),
             other=trainer.initial_state(self.plan.seed + OTHER_SEED),
             table=trainer.table,
             seed=self.plan.seed,
         )
-        return with_extra(ticket, self.extra)
 
 
 def run_transfer(config: ClassifyConfig, *, resume: bool) -> dict[str, Any]:
@@ -169,7 +164,6 @@ def _experiment(
         facts,
         cells=tuple(cells_of(transfer, sources)),
         trainers=trainers,
-        extra=provenance_extra(config, data),
     )
     first.expect_stages(len(experiment.cells) - experiment.finished_stages())
     return experiment

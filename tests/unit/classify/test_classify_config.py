@@ -32,7 +32,10 @@ def test_a_base_file_is_changed_key_by_key_and_lists_are_replaced(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["solver.max_iters", "3"], "no config key solver.max_iters (did you mean solver.max_iter?)"),
+        (
+            ["solver.max_iters", "3"],
+            "no config key solver.max_iters (did you mean solver.max_iter?)",
+        ),
         (["solver", "3"], "solver is 3, but is a section"),
         (["solver.lr", "fast"], "solver.lr is 'fast', but must be a number"),
         (["solver.max_iter", "2.5"], "solver.max_iter is 2.5, but must be a whole number"),

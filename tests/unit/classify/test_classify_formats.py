@@ -28,7 +28,9 @@ def cifar_pixels(count):
 def write_cifar_binary(folder, pixels, labels):
     folder.mkdir(parents=True, exist_ok=True)
     for name in CIFAR_NAMES:
-        records = [bytes([label]) + image.tobytes() for image, label in zip(pixels, labels, strict=True)]
+        records = [
+            bytes([label]) + image.tobytes() for image, label in zip(pixels, labels, strict=True)
+        ]
         (folder / f"{name}.bin").write_bytes(b"".join(records))
 
 
@@ -43,7 +45,9 @@ def python2_batch(pixels, labels):
     items = b"".join(b"K" + bytes([label]) for label in labels)
     dtype = b"cnumpy\ndtype\n" + short(b"u1") + b"K\x00K\x01\x87R(K\x03" + short(b"|")
     dtype += b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + short(b"b") + b"\x87R"
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + short(b"b") + b"\x87R"
+    )
     shape = b"K" + bytes([len(data)]) + b"M\x00\x0c\x86"
     array += b"(K\x01" + shape + dtype + b"\x89T" + struct.pack("<i", len(raw)) + raw + b"tb"
     return (
@@ -91,7 +95,9 @@ def test_a_cifar_pickle_never_runs_code(tmp_path):
     assert not (tmp_path / "written").exists()
 
 
-@pytest.mark.parametrize("name", ["os.system", "builtins.eval", "numpy.load", "numpy.core.multiarray.scalar"])
+@pytest.mark.parametrize(
+    "name", ["os.system", "builtins.eval", "numpy.load", "numpy.core.multiarray.scalar"]
+)
 def test_pickles_may_name_arrays_only(tmp_path, name):
     module, function = name.rsplit(".", 1)
     path = tmp_path / "batch"
@@ -178,7 +184,7 @@ def test_fashion_mnist_mistakes(tmp_path):
         read_fashion_mnist(tmp_path)
     images = np.zeros((2, 28, 28), dtype=np.uint8)
     write_fashion(tmp_path, images, [1])
-    with pytest.raises(DataError, match="2 images, but .* 1 labels"):
+    with pytest.raises(DataError, match=r"2 images, but .* 1 labels"):
         read_fashion_mnist(tmp_path)
     write_fashion(tmp_path, images, [1, 10])
     with pytest.raises(DataError, match="label 10"):
