@@ -4,6 +4,8 @@ Each message is one sentence that names the file or option, says what was wrong 
 tools print it and exit with code 2; any other exception is a defect of ours and keeps its traceback.
 """
 
+from collections.abc import Iterable
+
 
 class LthDetError(Exception):
     """Base class of every error caused by input that a user can correct."""
@@ -26,7 +28,15 @@ class TicketFormatError(LthDetError):
 
 
 class MaskMismatchError(LthDetError):
-    """A mask, ticket or snapshot does not fit the model it is applied to."""
+    """A mask, ticket or snapshot does not fit the model it is applied to.
+
+    Attributes:
+        differences: every difference in words; the sentence itself names the first 20 of each kind.
+    """
+
+    def __init__(self, sentence: str, differences: Iterable[str] = ()) -> None:
+        super().__init__(sentence)
+        self.differences = tuple(differences)
 
 
 class ScopeError(LthDetError):

@@ -155,5 +155,5 @@ def _people_by_image(setting: Setting) -> dict[int, IntArray]:
     image = setting.cells.image[everyone]
     order = np.argsort(image, kind="stable")
     images, start = np.unique(image[order], return_index=True)
-    parts = np.split(everyone[order], start[1:])
+    parts = np.split(everyone[order], start[1:])[: images.size]  # of nobody, one empty part
     return dict(zip(images.tolist(), parts, strict=True))

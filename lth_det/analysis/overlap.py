@@ -1,6 +1,7 @@
 """Overlap of every detection with every annotation of its cell: box IoU, mask IoU, keypoint similarity (OKS)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
@@ -88,25 +89,37 @@ def _fit(points: int, sigmas: Sequence[float]) -> bool:
 
 def _mask_overlaps(cells: Cells, truth: GroundTruth, detections: Detections) -> FloatArray:
     out = np.zeros(int(cells.overlap_offset[-1]))
-    masks, codes = truth.segmentation or (), detections.rle or ()
+    codes = detections.rle or ()
     for c in np.flatnonzero(np.diff(cells.overlap_offset)):
         d0, d1 = cells.detection_offset[c : c + 2]
         g0, g1 = cells.truth_offset[c : c + 2]
         rows = cells.truth.row[g0:g1]
-        wanted = [masks[row] for row in rows]
-        if any(mask is None for mask in wanted):
-            identity = int(truth.ids[rows[[mask is None for mask in wanted]][0]])
-            raise InputError(
-                f"{truth.source.path or 'ground truth'}: annotation {identity} has no segmentation, so masks cannot be "
-                "evaluated; leave `--iou-type segm` out or complete the file."
-            )
         found = mask_api.iou(
             [codes[row] for row in cells.row[d0:d1]],
-            wanted,
+            masks_of(truth, rows),
             cells.truth.reusable[g0:g1].tolist(),
         )
         out[cells.overlap_offset[c] : cells.overlap_offset[c + 1]] = np.asarray(found).ravel()
     return out
+
+
+def masks_of(truth: GroundTruth, rows: IntArray) -> list[dict[str, Any]]:
+    """Return the masks of annotations.
+
+    Raises:
+        InputError: one has none.
+    """
+    masks = truth.segmentation or ()
+    wanted = []
+    for row in rows.tolist():
+        mask = masks[row] if masks else None
+        if mask is None:
+            raise InputError(
+                f"{truth.source.path or 'ground truth'}: annotation {int(truth.ids[row])} has no segmentation, so masks "
+                "cannot be evaluated; leave `--iou-type segm` out or complete the file."
+            )
+        wanted.append(mask)
+    return wanted
 
 
 def _keypoint_overlaps(

@@ -20,7 +20,7 @@ from lth_det.analysis.cells import Cells, sort_detections
 from lth_det.analysis.checks import BoolArray, FloatArray, IntArray
 from lth_det.analysis.columns import Detections
 from lth_det.analysis.evaluate import Setting
-from lth_det.analysis.overlap import overlaps
+from lth_det.analysis.overlap import masks_of, overlaps
 
 FOREGROUND, BACKGROUND = 0.5, 0.1
 DETECTIONS_PER_IMAGE = 100
@@ -170,13 +170,13 @@ def _mask_iou(
 ) -> FloatArray:
     """Return mask IoU of pairs whose boxes overlap, one call per false positive."""
     first, second = pairs
-    masks, codes = setting.truth.segmentation or (), detections.rle or ()
+    codes = detections.rle or ()
     iou = np.zeros(first.size)
     ends = np.flatnonzero(np.diff(first)) + 1
     for part in np.split(np.arange(first.size), ends):
         if part.size:
             code = codes[cells.row[wrong[first[part[0]]]]]
-            targets = [masks[i] for i in setting.cells.row[second[part]]]
+            targets = masks_of(setting.truth, setting.cells.row[second[part]])
             iou[part] = np.asarray(mask_api.iou([code], targets, [0] * part.size)).ravel()
     return iou
 

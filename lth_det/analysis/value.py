@@ -210,8 +210,12 @@ def _errors(
                 )
         return value
     if results.keypoints:
-        names = next((n for n in study.truth.categories.keypoints if n), ())
-        return keypoints_dict(frame, mean_keypoint_errors(results.keypoints), names)
+        errors = mean_keypoint_errors(results.keypoints)
+        points = errors.count.shape[1]
+        # Of categories that disagree about their points, one that fits the data; else the points have numbers.
+        known = study.truth.categories.keypoints
+        names = next((n for n in known if len(n) == len(set(n)) == points), ())
+        return keypoints_dict(frame, errors, names)
     return None
 
 

@@ -30,5 +30,6 @@ def load_ticket_into(model: nn.Module, ticket: Ticket) -> None:
         apply_mask_(parameters, ticket.mask)
     except MaskMismatchError as error:
         raise MaskMismatchError(
-            f"The ticket is of another model ({ticket.provenance.source_task}): {error}"
+            f"The ticket is of another model ({ticket.provenance.source_task}): {error}",
+            error.differences,
         ) from error

@@ -1,6 +1,9 @@
 """What is different between two sets of named tensors, all of it at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
 
 from lth_det.errors import MaskMismatchError
 
@@ -38,29 +41,31 @@ def _printable(name: str) -> str:
 
 def shape_differences(
     expected: Mapping[str, Shape], found: Mapping[str, Shape], *, allow_missing: bool = False
-) -> list[str]:
-    """Return one phrase per kind of difference between ``found`` and ``expected``; empty if there is none.
+) -> dict[str, list[str]]:
+    """Return kind of difference -> every such difference between ``found`` and ``expected``; empty if there is none.
 
     Args:
         expected: The shapes that should be there, by name.
         found: The shapes that are there, by name.
         allow_missing: Names of ``expected`` that are not in ``found`` are no difference.
     """
-    phrases = []
-    missing = [name for name in expected if name not in found]
-    unexpected = [name for name in found if name not in expected]
-    wrong = [
-        f"{_printable(name)} {tuple(found[name])} instead of {tuple(expected[name])}"
-        for name in expected
-        if name in found and tuple(found[name]) != tuple(expected[name])
-    ]
-    if missing and not allow_missing:
-        phrases.append(f"missing {list_names(missing)}")
-    if unexpected:
-        phrases.append(f"unexpected {list_names(unexpected)}")
-    if wrong:
-        phrases.append(f"wrong shape {list_names(wrong)}")
-    return phrases
+    kinds = {
+        "missing": [] if allow_missing else [name for name in expected if name not in found],
+        "unexpected": [name for name in found if name not in expected],
+        "wrong shape": [
+            f"{_printable(name)} {tuple(found[name])} instead of {tuple(expected[name])}"
+            for name in expected
+            if name in found and tuple(found[name]) != tuple(expected[name])
+        ],
+    }
+    return {kind: listed for kind, listed in kinds.items() if listed}
+
+
+def mismatch(what: str, differences: Mapping[str, Sequence[str]]) -> MaskMismatchError:
+    """Return the error for differences by kind: its sentence lists 20 of each kind, its ``differences`` all of them."""
+    sentence = "; ".join(f"{kind} {list_names(listed)}" for kind, listed in differences.items())
+    every = [f"{kind} {item}" for kind, listed in differences.items() for item in listed]
+    return MaskMismatchError(f"{what}: {sentence}.", every)
 
 
 def require_equal_shapes(
@@ -81,6 +86,15 @@ def require_equal_shapes(
     Raises:
         MaskMismatchError: names or shapes differ.
     """
-    phrases = shape_differences(expected, found, allow_missing=allow_missing)
-    if phrases:
-        raise MaskMismatchError(f"{what}: {'; '.join(phrases)}.")
+    differences = shape_differences(expected, found, allow_missing=allow_missing)
+    if differences:
+        raise mismatch(what, differences)
+
+
+def same_bits(first: Tensor, second: Tensor) -> bool:
+    """Return whether two tensors, on any device, are equal in shape, dtype and every bit."""
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    # As bytes: NaN equals itself and -0.0 differs from 0.0.
+    one, two = (value.detach().cpu().contiguous().reshape(-1) for value in (first, second))
+    return torch.equal(one.view(torch.uint8), two.view(torch.uint8))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lth_det.errors import MaskMismatchError
-from lth_det.tickets.differences import list_names, shape_differences
+from lth_det.tickets.differences import list_names, mismatch, same_bits, shape_differences
 
 
 def capture_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -53,9 +53,9 @@ def rewind_(
         target = module_or_state
     _require_dense_tensors(target)
     _require_dense_tensors(weights)
-    phrases = [*_differences(target, weights), *_shared_conflicts(target, weights)]
-    if phrases:
-        raise MaskMismatchError(f"The weights do not fit the network: {'; '.join(phrases)}.")
+    differences = {**_differences(target, weights), **_shared_conflicts(target, weights)}
+    if differences:
+        raise mismatch("The weights do not fit the network", differences)
     for name, tensor in target.items():
         tensor.detach().copy_(weights[name])
 
@@ -73,8 +73,10 @@ def _require_dense_tensors(state: Mapping[str, object]) -> None:
         )
 
 
-def _differences(target: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
-    phrases = shape_differences(
+def _differences(
+    target: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> dict[str, list[str]]:
+    differences = shape_differences(
         {name: tuple(tensor.shape) for name, tensor in target.items()},
         {name: tuple(tensor.shape) for name, tensor in weights.items()},
     )
@@ -85,11 +87,13 @@ def _differences(target: Mapping[str, Tensor], weights: Mapping[str, Tensor]) ->
         if name in weights and weights[name].dtype != tensor.dtype
     ]
     if dtypes:
-        phrases.append(f"wrong dtype {list_names(dtypes)}")
-    return phrases
+        differences["wrong dtype"] = dtypes
+    return differences
 
 
-def _shared_conflicts(target: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
+def _shared_conflicts(
+    target: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> dict[str, list[str]]:
     first_name: dict[tuple[object, ...], str] = {}
     conflicts = []
     for name, tensor in target.items():
@@ -103,14 +107,6 @@ def _shared_conflicts(target: Mapping[str, Tensor], weights: Mapping[str, Tensor
             tensor.dtype,
         )
         first = first_name.setdefault(place, name)
-        if first != name and not _same_bits(weights[first], weights[name]):
+        if first != name and not same_bits(weights[first], weights[name]):
             conflicts.append(f"{first} and {name}")
-    return [f"different values for one shared tensor {list_names(conflicts)}"] if conflicts else []
-
-
-def _same_bits(first: Tensor, second: Tensor) -> bool:
-    if first.shape != second.shape or first.dtype != second.dtype:
-        return False
-    # As bytes: NaN equals itself and -0.0 differs from 0.0.
-    one, two = (value.detach().cpu().contiguous().reshape(-1) for value in (first, second))
-    return torch.equal(one.view(torch.uint8), two.view(torch.uint8))
+    return {"different values for one shared tensor": conflicts} if conflicts else {}

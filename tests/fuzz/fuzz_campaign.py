@@ -224,7 +224,7 @@ def main() -> int:
         "findings": findings, "crashes": crashes,
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(total, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(total, indent=1))
+    sys.stdout.write(json.dumps(total, indent=1) + "\n")
     return int(bool(findings or crashes))
 
 

@@ -110,9 +110,9 @@ def change_document(data: bytes, dice: random.Random) -> bytes:
         value = json.loads(data)
     except (ValueError, RecursionError):
         return change_bytes(data, dice)
-    for _ in range(dice.choice([1, 1, 1, 2, 4])):
-        value = change_json(value, dice)
     try:
+        for _ in range(dice.choice([1, 1, 1, 2, 4])):
+            value = change_json(value, dice)
         return json.dumps(value).encode()
     except (ValueError, RecursionError):
         return change_bytes(data, dice)

@@ -21,10 +21,10 @@ from lth_det.analysis.backends import get_backend
 from lth_det.analysis.coco_io import read_ground_truth
 from lth_det.analysis.options import Options
 from lth_det.analysis.results_io import KEY_OF, detections_of, load_results
-from lth_det.errors import LthDetError
-from lth_det.io import to_json
 from lth_det.analysis.run_input import read_run as read_run_input
+from lth_det.errors import LthDetError
 from lth_det.experiments.run_dir import RunDir
+from lth_det.io import to_json
 from lth_det.reports.run_data import read_run as read_run_results
 from lth_det.tickets import Mask, Provenance, Ticket, load_ticket, save_ticket
 from lth_det.tickets.serialization import read_manifest, ticket_sha256
