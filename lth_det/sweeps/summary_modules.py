@@ -66,9 +66,9 @@ def _share(
         same = (cell["source"], cell["target"]) == (entry["source"], entry["target"])
         if same and rate_key(cell["prune_rate"]) == entry["prune_rate"] and cell.get("groups"):
             groups = cell["groups"]
-            total = sum(counts.get("total_parameters", 0) for counts in groups.values())
+            total = sum(counts.get("total_parameters") or 0 for counts in groups.values())
             prunable = sum(
-                groups.get(name, {}).get("prunable_parameters", 0)
+                groups.get(name, {}).get("prunable_parameters") or 0
                 for name in source.get("groups_pruned") or []
             )
             return prunable / total if total else None

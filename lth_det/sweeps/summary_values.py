@@ -133,7 +133,7 @@ def _check(cells: Mapping[str, Any]) -> None:
                 "write it."
             )
         for part in ("source", "target"):
-            if cell[part] not in names[f"{part}s"]:
+            if not isinstance(cell[part], str) or cell[part] not in names[f"{part}s"]:
                 raise RunError(
                     f'Cell {number} of cells.json names {part} {cell[part]!r}, which is not in "{part}s"; add it there '
                     "or run the sweep again."

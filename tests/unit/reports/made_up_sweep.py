@@ -123,7 +123,14 @@ def make_cells(
 
 def make_modules(*, seeds=(1, 2, 3)):
     """Cells of a module-wise sweep over four subsets."""
-    subsets = (["rpn"], ["fpn"], ["backbone"], ["backbone", "fpn"], ["backbone", "fpn", "rpn"], ["box_head"])
+    subsets = (
+        ["rpn"],
+        ["fpn"],
+        ["backbone"],
+        ["backbone", "fpn"],
+        ["backbone", "fpn", "rpn"],
+        ["box_head"],
+    )
     subsets = (*subsets, ["backbone", "fpn", "rpn", "box_head"])
     sources = [
         {

@@ -7,6 +7,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from made_up_overlap import make_early_bird
 from made_up_run import edit_results, make_run
 from page_check import EVIL, Tags
 
@@ -235,3 +236,13 @@ def test_unusable_results_are_named_in_one_sentence_and_the_old_report_stays(tmp
         write_run_report(tmp_path)
     assert "\n" not in str(caught.value)
     assert (tmp_path / "report" / "index.html").read_text() == "old"
+
+
+def test_an_early_bird_record_becomes_a_section(small_run, light_figures):
+    assert 'id="early-bird"' not in page_of(small_run)
+    (small_run / "early_bird.json").write_text(json.dumps(make_early_bird(stable_at=300)))
+    page = page_of(small_run)
+    assert "is stable from iteration 300 on, 50 % of training." in page
+    assert (small_run / "report" / "early_bird.svg").exists()
+    (small_run / "early_bird.json").write_text("{")
+    assert "early_bird.json cannot be read" in notes_in(page_of(small_run))

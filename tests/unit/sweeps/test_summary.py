@@ -1,0 +1,381 @@
+"""Numbers of the summary against calculations by hand."""
+
+import copy
+import math
+
+import pytest
+
+from lth_det.errors import RunError
+from lth_det.io import to_json
+from lth_det.sweeps.summary import summarise
+from lth_det.sweeps.summary_noise import non_inferiority
+
+T_DF4, T_DF1, T_DF2 = 2.7764451, 12.7062047, 4.3026527
+Q_3_DF4 = 5.0402  # studentized range of three means, df 4, 95 % (Harter 1960: 5.040)
+
+
+def cell(source, rate, seed, value, *, target="det", sparsity=None):
+    return {
+        "source": source,
+        "target": target,
+        "prune_rate": rate,
+        "seed": seed,
+        "metrics": {"bbox/AP": value},
+        "sparsity": rate if sparsity is None else sparsity,
+    }
+
+
+def source(name, *, control_of=None, kind="task", **more):
+    control = control_of is not None
+    return {
+        "name": name,
+        "label": f"{name} ticket",
+        "kind": kind,
+        "control": control,
+        "control_of": control_of,
+    } | more
+
+
+def sweep(cells, *, sources=("own", "cls", "random")):
+    listed = [
+        source(s, kind="random" if s == "random" else "task") if isinstance(s, str) else s
+        for s in sources
+    ]
+    return {
+        "format_version": 1,
+        "name": "s",
+        "kind": "transfer",
+        "metric": "bbox/AP",
+        "metrics": ["bbox/AP"],
+        "targets": [{"name": "det", "label": "boxes", "metric": "bbox/AP"}],
+        "sources": listed,
+        "prune_rates": [0.8],
+        "seeds": [1, 2],
+        "cells": cells,
+        "missing": [],
+        "complete": True,
+    }
+
+
+def two_seeds():
+    """Four cells of two seeds: s^2 = (0 + 0.5 + 2 + 0.5) / 4 = 0.75 with 4 degrees of freedom."""
+    values = {
+        "dense": (50.0, 50.0),
+        "own": (52.0, 53.0),
+        "cls": (49.0, 51.0),
+        "random": (40.0, 41.0),
+    }
+    return sweep(
+        [
+            cell(name, 0.0 if name == "dense" else 0.8, seed, pair[seed - 1])
+            for name, pair in values.items()
+            for seed in (1, 2)
+        ]
+    )
+
+
+def row_of(matrix, name, rate=0.8, metric="bbox/AP"):
+    (found,) = [
+        r
+        for r in matrix["summary"]
+        if (r["source"], r["prune_rate"], r["metric"]) == (name, rate, metric)
+    ]
+    return found
+
+
+def test_means_and_the_pooled_noise_by_hand():
+    matrix = summarise(two_seeds())
+    row = row_of(matrix, "own")
+    assert (row["n"], row["mean"], row["values"]) == (2, 52.5, {"1": 52.0, "2": 53.0})
+    assert row["std"] == pytest.approx(math.sqrt(0.5))
+    assert row["sparsity_mean"] == 0.8
+    noise = matrix["noise"]["det"]["bbox/AP"]
+    assert noise == {"std": pytest.approx(math.sqrt(0.75)), "df": 4, "cells": 4}
+    assert row["high"] - row["mean"] == pytest.approx(T_DF4 * math.sqrt(0.75 / 2), rel=1e-6)
+
+
+def test_the_difference_to_dense_is_paired_and_has_both_intervals():
+    against = row_of(summarise(two_seeds()), "own")["vs_dense"]
+    # Pairs 2 and 3: mean 2.5, std sqrt(0.5). Pooled: sqrt(0.75 * (1/2 + 1/2)); alone: sqrt(0.5 / 2) with df 1.
+    assert (against["mean"], against["n"], against["df"]) == (2.5, 2, 4)
+    assert against["values"] == {"1": 2.0, "2": 3.0}
+    assert against["std"] == pytest.approx(math.sqrt(0.5))
+    assert against["low"] == pytest.approx(2.5 - T_DF4 * math.sqrt(0.75), rel=1e-6)
+    assert against["high"] == pytest.approx(2.5 + T_DF4 * math.sqrt(0.75), rel=1e-6)
+    assert against["low_unpooled"] == pytest.approx(2.5 - T_DF1 * 0.5, rel=1e-6)
+    assert against["df_unpooled"] == 1
+
+
+def test_pairs_go_by_seed_and_not_by_order():
+    cells = two_seeds()
+    # The dense runs depend on the seed, and are listed the other way round.
+    cells["cells"] = [c for c in cells["cells"] if c["source"] != "dense"]
+    cells["cells"] += [cell("dense", 0.0, 2, 51.0), cell("dense", 0.0, 1, 50.0)]
+    against = row_of(summarise(cells), "own")["vs_dense"]
+    assert against["values"] == {"1": 2.0, "2": 2.0}
+    assert against["std"] == 0.0
+
+
+def test_only_common_seeds_make_pairs_and_without_any_the_means_differ():
+    cells = two_seeds()
+    cells["cells"] = [c for c in cells["cells"] if c["source"] != "dense"]
+    cells["cells"] += [cell("dense", 0.0, 2, 50.0), cell("dense", 0.0, 3, 60.0)]
+    against = row_of(summarise(cells), "own")["vs_dense"]
+    assert (against["mean"], against["n"], against["paired"]) == (3.0, 1, True)
+    assert against["low_unpooled"] is None
+    cells["cells"] = [c for c in cells["cells"] if (c["source"], c["seed"]) != ("dense", 2)]
+    matrix = summarise(cells)
+    against = row_of(matrix, "own")["vs_dense"]
+    assert (against["mean"], against["n"], against["paired"]) == (52.5 - 60.0, 0, False)
+    # Means of two seeds and of one: the noise counts sqrt(1/2 + 1). s^2 = 3 / 3 and df 3 without the dense pair.
+    assert against["high"] - against["mean"] == pytest.approx(3.1824463 * math.sqrt(1.5), rel=1e-6)
+
+
+def test_the_verdict_is_corrected_for_picking_the_best():
+    (found,) = summarise(two_seeds())["verdicts"]
+    assert (found["winner"], found["runner_up"], found["compared"]) == ("own", "cls", 3)
+    assert found["difference"] == 2.5
+    half = Q_3_DF4 / math.sqrt(2) * math.sqrt(0.75)
+    assert found["high"] == pytest.approx(2.5 + half, rel=1e-4)
+    assert found["low"] == pytest.approx(2.5 - half, rel=1e-4)
+    # The plain interval of the same pair, 2.5 +- 2.40, leaves zero out; the one for a picked pair does not.
+    assert found["single"]["low"] > 0 > found["low"]
+    assert found["larger_than_seed_noise"] is False
+    assert "own ticket leads cls ticket by 2.5 AP" in found["sentence"]
+    assert found["sentence"].endswith("within seed noise, not decidable with 2 seeds.")
+
+
+def test_a_clear_lead_is_called_larger_than_seed_noise():
+    cells = two_seeds()
+    for entry in cells["cells"]:
+        entry["metrics"]["bbox/AP"] += 3.0 if entry["source"] == "own" else 0.0
+    (found,) = summarise(cells)["verdicts"]
+    assert found["larger_than_seed_noise"] is True
+    assert found["p"] < 0.05
+    assert (
+        "leads cls ticket by 5.5 AP (95 % interval over 3 sources 2.4 to 8.6, 2 seeds"
+        in found["sentence"]
+    )
+    assert "pooled seed std 0.9): larger than seed noise." in found["sentence"]
+
+
+def test_two_sources_are_compared_by_plain_t():
+    cells = two_seeds()
+    cells["sources"] = cells["sources"][:2]
+    cells["cells"] = [c for c in cells["cells"] if c["source"] in ("dense", "own", "cls")]
+    (found,) = summarise(cells)["verdicts"]
+    # s^2 = 2.5 / 3, df 3.
+    assert found["high"] - 2.5 == pytest.approx(3.1824463 * math.sqrt(2.5 / 3), rel=1e-6)
+    assert found["p"] == pytest.approx(found["single"]["p"])
+
+
+def test_p_of_several_verdicts_is_corrected():
+    cells = two_seeds()
+    cells["cells"] += [
+        cell(c["source"], 0.9, c["seed"], c["metrics"]["bbox/AP"])
+        for c in cells["cells"]
+        if c["prune_rate"]
+    ]
+    first, second = summarise(cells)["verdicts"]
+    assert (first["prune_rate"], second["prune_rate"]) == (0.8, 0.9)
+    assert first["p_holm"] == pytest.approx(min(1.0, 2 * first["p"]))
+
+
+def test_one_seed_gives_no_interval_and_says_so():
+    cells = two_seeds()
+    cells["cells"] = [c for c in cells["cells"] if c["seed"] == 1]
+    matrix = summarise(cells)
+    row = row_of(matrix, "own")
+    assert row["std"] is row["low"] is row["vs_dense"]["low"] is row["vs_dense"]["p"] is None
+    assert row["vs_dense"]["mean"] == 2.0
+    assert matrix["noise"]["det"]["bbox/AP"] == {"std": None, "df": 0, "cells": 0}
+    (found,) = matrix["verdicts"]
+    assert found["larger_than_seed_noise"] is None
+    assert "not known" in found["sentence"]
+
+
+def test_one_seed_here_borrows_the_noise_of_the_other_cells():
+    cells = two_seeds()
+    cells["cells"] = [c for c in cells["cells"] if (c["source"], c["seed"]) != ("own", 2)]
+    row = row_of(summarise(cells), "own")
+    # s^2 = 2.5 / 3 from the other three cells; one pair.
+    assert row["vs_dense"]["high"] - 2.0 == pytest.approx(
+        3.1824463 * math.sqrt(2 * 2.5 / 3), rel=1e-6
+    )
+    assert row["vs_dense"]["low_unpooled"] is None
+
+
+def test_without_dense_there_is_no_difference_to_it():
+    cells = two_seeds()
+    cells["cells"] = [c for c in cells["cells"] if c["source"] != "dense"]
+    matrix = summarise(cells)
+    assert row_of(matrix, "own")["vs_dense"] is None
+    assert matrix["verdicts"][0]["winner"] == "own"
+
+
+@pytest.mark.parametrize("value", [math.nan, None, math.inf, "n/a", True])
+def test_a_metric_that_is_no_number_leaves_its_seed_out(value):
+    cells = two_seeds()
+    cells["cells"][2]["metrics"]["bbox/AP"] = value
+    matrix = summarise(cells)
+    assert row_of(matrix, "own")["values"] == {"2": 53.0}
+    (gap,) = matrix["not_computable"]
+    assert (gap["source"], gap["seed"], gap["metric"]) == ("own", 1, "bbox/AP")
+    to_json(matrix)
+
+
+def test_a_metric_that_the_target_cannot_have_is_no_gap():
+    cells = two_seeds()
+    cells["metrics"].append("keypoints/AP")
+    matrix = summarise(cells)
+    assert matrix["not_computable"] == []
+    assert {r["metric"] for r in matrix["summary"]} == {"bbox/AP"}
+
+
+def test_equal_values_without_any_noise():
+    cells = two_seeds()
+    for entry in cells["cells"]:
+        entry["metrics"]["bbox/AP"] = 50.0
+    (found,) = summarise(cells)["verdicts"]
+    assert (found["difference"], found["p"], found["larger_than_seed_noise"]) == (0.0, 1.0, False)
+    assert "are equal" in found["sentence"]
+
+
+def test_a_lone_source_and_an_empty_sweep():
+    cells = two_seeds()
+    cells["cells"] = [c for c in cells["cells"] if c["source"] in ("dense", "own")]
+    (found,) = summarise(cells)["verdicts"]
+    assert (found["winner"], found["runner_up"], found["difference"]) == ("own", None, None)
+    assert summarise(sweep([]))["summary"] == []
+
+
+def test_targets_do_not_share_noise_or_pairs():
+    cells = two_seeds()
+    cells["targets"].append({"name": "kp", "label": "keypoints", "metric": "bbox/AP"})
+    cells["cells"] += [cell("own", 0.8, seed, 10.0 * seed, target="kp") for seed in (1, 2)]
+    matrix = summarise(cells)
+    assert matrix["noise"]["det"]["bbox/AP"]["df"] == 4
+    assert matrix["noise"]["kp"]["bbox/AP"]["std"] == pytest.approx(math.sqrt(50.0))
+    kp = [r for r in matrix["summary"] if r["target"] == "kp"]
+    assert [r["vs_dense"] for r in kp] == [None]
+
+
+@pytest.mark.parametrize(
+    ("sources", "control"),
+    [
+        ([source("own_reinit", control_of="own", kind="random_reinit")], None),
+        (
+            [
+                source("own_erk", control_of="own", kind="random_erk"),
+                source("own_r", control_of="own", kind="random_layer_ratios"),
+            ],
+            "own_r",
+        ),
+        ([source("cls_r", control_of="cls", kind="random_layer_ratios")], None),
+        ([source("random", kind="random")], "random"),
+        (
+            [
+                source("random", kind="random"),
+                source("own_erk", control_of="own", kind="random_erk"),
+            ],
+            "own_erk",
+        ),
+    ],
+)
+def test_the_random_control_is_the_ticket_s_own(sources, control):
+    cells = [cell("own", 0.8, 1, 50.0)]
+    cells += [cell(s["name"], 0.8, 1, 40.0 + place) for place, s in enumerate(sources)]
+    matrix = summarise(sweep(cells, sources=["own", *sources]))
+    against = row_of(matrix, "own")["vs_random"]
+    assert (against and against["control"]) == control
+    if sources[0]["control"]:
+        assert row_of(matrix, sources[0]["name"])["vs_random"] is None
+
+
+def test_a_random_control_is_compared_at_the_same_prune_rate():
+    cells = two_seeds()
+    cells["cells"] += [cell("own", 0.9, seed, 30.0) for seed in (1, 2)]
+    matrix = summarise(cells)
+    assert row_of(matrix, "own")["vs_random"]["mean"] == 12.0
+    assert row_of(matrix, "own", 0.9)["vs_random"] is None
+
+
+def test_the_input_is_left_as_it_is():
+    cells = two_seeds()
+    before = copy.deepcopy(cells)
+    matrix = summarise(cells)
+    matrix["cells"][0]["metrics"]["bbox/AP"] = -1.0
+    assert cells == before
+
+
+def modules():
+    groups = {
+        "backbone": {"total_parameters": 60, "prunable_parameters": 50, "pruned_parameters": 40},
+        "box_head": {"total_parameters": 40, "prunable_parameters": 40, "pruned_parameters": 0},
+    }
+    cells = two_seeds()
+    cells["kind"] = "modules"
+    cells["sources"] = [
+        source("own", groups_pruned=["backbone"]),
+        source("cls", groups_pruned=["backbone", "box_head"]),
+    ]
+    cells["cells"] = [c | {"groups": groups} for c in cells["cells"] if c["source"] != "random"]
+    return cells
+
+
+def test_the_module_table_has_the_share_of_the_parameters():
+    matrix = summarise(modules())
+    dense, own, both = matrix["modules"]
+    assert (dense["source"], dense["parameter_share"], dense["groups_pruned"]) == ("dense", 0.0, [])
+    assert (own["parameter_share"], both["parameter_share"]) == (0.5, 0.9)
+    assert (own["mean"], own["n"]) == (52.5, 2)
+    assert own["p_holm"] == pytest.approx(2 * own["vs_dense"]["p"])
+    assert "50.0 % of the parameters" in own["sentence"]
+    assert own["larger_than_seed_noise"] is (own["p_holm"] < 0.05)
+    assert matrix["verdicts"] == []
+    stated = modules()
+    stated["sources"][0]["parameter_share"] = 0.31
+    assert summarise(stated)["modules"][1]["parameter_share"] == 0.31
+
+
+def test_non_inferiority_needs_the_whole_interval_above_the_margin():
+    # t(0.95, 2) = 2.9199856: 0.0 - 2.92 * 0.3 = -0.876.
+    shown = non_inferiority(0.0, 0.3, 2, margin=0.9)
+    assert shown["low"] == pytest.approx(-0.8759957, rel=1e-6)
+    assert shown["non_inferior"] is True
+    assert non_inferiority(0.0, 0.3, 2, margin=0.8)["non_inferior"] is False
+    unknown = non_inferiority(0.0, math.nan, 0, margin=0.8)
+    assert unknown["low"] is unknown["non_inferior"] is None
+    with pytest.raises(ValueError, match="above 0"):
+        non_inferiority(0.0, 0.3, 2, margin=0.0)
+
+
+def _without(key):
+    return lambda cells: cells.pop(key)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (_without("cells"), 'no list "cells"'),
+        (_without("sources"), 'no list "sources"'),
+        (lambda c: c.update(targets="det"), 'no list "targets"'),
+        (lambda c: c["cells"][0].pop("seed"), "lacks one of"),
+        (lambda c: c["cells"].append(c["cells"][1]), "two cells of source dense"),
+        (lambda c: c["cells"][2].update(source="nobody"), "names source 'nobody'"),
+        (lambda c: c["cells"][2].update(target="nowhere"), "names target 'nowhere'"),
+        (lambda c: c["cells"][2].update(source=["own"]), "names source"),
+        (lambda c: c["cells"][2].update(prune_rate=80), "must be in 0 to 1"),
+        (lambda c: c["cells"][2].update(prune_rate="x"), "must be in 0 to 1"),
+        (lambda c: c["cells"][2].update(seed="1"), "must be a whole number"),
+        (lambda c: c["cells"][2].update(metrics=[1]), "no object of metrics"),
+        (lambda c: c["cells"][0].update(prune_rate=0.5), "is dense but"),
+        (lambda c: c["sources"].append("own"), "has no name"),
+        (lambda c: (c.pop("metric"), c["targets"][0].pop("metric")), "has no metric"),
+    ],
+)
+def test_a_damaged_file_gives_a_sentence(break_it, words):
+    cells = two_seeds()
+    break_it(cells)
+    with pytest.raises(RunError, match=words):
+        summarise(cells)
