@@ -1,4 +1,4 @@
-# `make setup` once; `make demo` and `make test` call it. Another interpreter: `make setup PYTHON=python3.12`.
+# `make setup` once; the other targets call it. Another interpreter: `make setup PYTHON=python3.12`.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
   $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' >/dev/null 2>&1 && echo $$p && break; done)
@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INPUTS := $(wildcard requirements/*.txt) setup.py tools/build_detectron2.py
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo compare test lint clean
 
 setup: $(READY)
 
@@ -26,6 +26,10 @@ $(READY): $(INPUTS)
 
 demo: $(READY)
 	$(BIN)/python tools/train_net.py --config-file configs/mask_rcnn_imp.yaml --resume
+
+# Tickets of other tasks against the detector's own, random ones and RST: about half an hour on 2 cores, resumable.
+compare: $(READY)
+	$(BIN)/python tools/compare_tickets.py --config-file configs/compare/shapes.yaml
 
 # Two processes with one thread each: small detectors gain nothing from a second thread.
 test: $(READY) lint
