@@ -39,4 +39,4 @@ class MethodHook(HookBase):
         """Load what :meth:`state_dict` returned, and end the training where it was stopped."""
         if state_dict["stopped_at"] >= 0:
             self.stopped_at = state_dict["stopped_at"]
-            self.trainer.max_iter = self.stopped_at
+            self.trainer.end_at(self.stopped_at)

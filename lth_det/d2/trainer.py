@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from detectron2.data import build_detection_train_loader
 from detectron2.engine import DefaultTrainer, HookBase
-from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
+from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer, PeriodicWriter
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from torch import nn
 
@@ -134,10 +134,18 @@ class LotteryTrainer(ProcessesTrainer):
     def stop_after_this_step(self) -> None:
         """Make the running step the last one, in ``after_step``: it is saved, evaluated and written as the last."""
         self._stopping = True
-        self.max_iter = self.iter + 1
+        self.end_at(self.iter + 1)
+
+    def end_at(self, iteration: int) -> None:
+        """Set the length of the training to ``iteration`` steps; the learning rates stay where they are."""
+        self.max_iter = iteration
         for hook in self._hooks:
             if isinstance(hook, PeriodicCheckpointer):
-                hook.max_iter = self.max_iter  # it looks before the first step
+                hook.max_iter = iteration  # it looks before the first step
+            if isinstance(hook, PeriodicWriter):
+                for writer in hook._writers:
+                    if hasattr(writer, "_max_iter"):
+                        writer._max_iter = iteration  # else it prints the step after the last as one more
 
     def after_step(self) -> None:
         """Let the hooks do what follows a step, then leave the loop if one of them asked for it."""
