@@ -1,6 +1,7 @@
 """Channel order, mean, deviation and stride: a network gets the input it was trained with, or the transfer says no."""
 
 import json
+import pickle
 
 import pytest
 import torch
@@ -235,3 +236,40 @@ def test_a_checkpoint_that_does_not_say_is_asked_for(tmp_path):
     text = json.dumps({"format": "RGB", "mean": [1, 2, 3], "std": [1, 1, 1]})
     with pytest.raises(ConfigError, match=r"add MODEL\.PIXEL_MEAN \"\[1\.0"):
         command(*words, "--source-preprocessing", text)
+
+
+def caffe2_name(name):
+    """Return the name in MSRA's files of a basic-block ResNet's tensor, None if they have no such tensor."""
+    layer, _, value = name.rpartition(".")
+    if value not in ("weight", "bias") or layer == "fc":
+        return None
+    norm = {"weight": "bn_s", "bias": "bn_b"}
+    if layer in ("conv1", "bn1"):
+        return "conv1_w" if layer == "conv1" else f"res_conv1_{norm[value]}"
+    stage, block, kind, *rest = layer.removeprefix("layer").split(".")
+    branch = "1" if kind == "downsample" else {"1": "2a", "2": "2b"}[kind[-1]]
+    is_norm = kind.startswith("bn") or rest == ["1"]
+    return f"res{int(stage) + 1}_{block}_branch{branch}_{norm[value] if is_norm else 'w'}"
+
+
+def test_msra_weights_bring_their_own_input(tmp_path):
+    state = narrow_classifier().state_dict()
+    arrays = {
+        caffe2_name(name): value.numpy() for name, value in state.items() if caffe2_name(name)
+    }
+    assert len(arrays) == 1 + 2 + 2 * 3 * 4 + 3 * 3
+    (tmp_path / "R.pkl").write_bytes(pickle.dumps({"blobs": arrays}, protocol=2))
+    words = ("--config-file", ROOT / "configs/quick/mask_rcnn_imp.yaml", "--kind", "magnitude",
+             "--prune-rate", "0.5", "--source", tmp_path / "R.pkl", "--output", tmp_path / "t.safetensors")  # fmt: skip
+    with pytest.raises(ConfigError, match=r"MSRA.* add INPUT\.FORMAT BGR"):
+        command(*words)
+    command(*words, *BGR, "--json", tmp_path / "r.json")
+    ticket = load_ticket(tmp_path / "t.safetensors")
+    name = f"{UP}res3.0.shortcut.weight"
+    assert torch.equal(ticket.weights[name], state["layer2.0.downsample.0.weight"])
+    report = json.loads((tmp_path / "r.json").read_text())
+    left = {name for name, why in report["unmatched_target"].items() if why == "not in the source"}
+    assert left
+    assert all(
+        name.endswith(("running_mean", "running_var", "num_batches_tracked")) for name in left
+    )

@@ -8,18 +8,23 @@ transfer (24.55 and 19.71 %) fits no rule that also gives the other rows, and is
 
 import dataclasses
 import functools
+import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from meta_models import KEYPOINT, MASK, zoo_cfg
 
+from lth_det.d2.setup_cfg import load_config
 from lth_det.d2.transfer import transfer_target
 from lth_det.transfer.compose import TransferRequest, transfer
 from lth_det.transfer.names import canonical_detector_name, name_source
 from lth_det.transfer.preprocessing import InputFacts
 from lth_det.transfer.report import transfer_report
 from lth_det.transfer.source import Source
+
+CONFIG_FOLDER = Path(__file__).parents[2] / "configs"
 
 pytestmark = pytest.mark.d2
 
@@ -134,3 +139,30 @@ def test_cross_task_sparsity_lies_in_the_arithmetic_range(
     assert [round(value, 1) for value in found] == [low, high]
     # The paper's Table 4 has the two directions the wrong way round: its number is impossible here.
     assert not low <= misprint <= high
+
+
+def test_masked_names_are_the_literal_list():
+    """The stem and the block convolutions; no shortcut, no norm layer, nothing outside the ResNet."""
+    source = source_of(target_of(MASK, 18), "magnitude", weights=dense_backbone(18))
+    request = TransferRequest(prune_rate=0.5, policy="accept", weights="target")
+    done = transfer(source, target_of(MASK, 18), request)
+    blocks = itertools.product((2, 3, 4, 5), (0, 1), (1, 2))
+    expected = [f"res{stage}.{block}.conv{number}.weight" for stage, block, number in blocks]
+    assert sorted(done.ticket.mask) == [
+        f"backbone.bottom_up.{name}" for name in sorted([*expected, "stem.conv1.weight"])
+    ]
+
+
+def test_a_c4_detector_gets_res5_in_its_heads():
+    """VOC columns of Table 1, R-18: 44.16, 70.66 and 79.49 % of the authors' 12,438,239 parameters."""
+    cfg = load_config(str(CONFIG_FOLDER / "voc/faster_rcnn_R_18_C4_imp.yaml"))
+    target = transfer_target(cfg)
+    weights = dense_backbone(18)
+    for rate, printed in {0.5: 44.16, 0.8: 70.66, 0.9: 79.49}.items():
+        request = TransferRequest(prune_rate=rate, policy="accept", weights="target")
+        done = transfer(source_of(target, "magnitude", weights=weights), target, request)
+        assert round(100 * done.summary.total.pruned_parameters / 12_438_239, 2) == printed
+    places = {row.canonical: row.target for row in done.matching.matched}
+    assert places["res5.1.conv2.weight"] == "roi_heads.res5.1.conv2.weight"
+    assert places["res4.0.conv1.norm.running_var"] == "backbone.res4.0.conv1.norm.running_var"
+    assert done.matching.groups == ("stem", "backbone", "res5")
