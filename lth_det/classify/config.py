@@ -82,6 +82,8 @@ class SolverConfig:
         warmup: fraction of the schedule in which the learning rate rises linearly from ``warmup_factor`` of itself.
         warmup_factor: where the warm-up begins.
         label_smoothing: of the cross entropy.
+        amp: compute the training's forward pass in bfloat16 where torch deems it safe (``torch.autocast``); evaluation is
+            always in float32.
         checkpoint_period: steps between the checkpoints that ``--resume`` goes on from; 0 = none.
         eval_batch_size: images at once in the evaluation.
     """
@@ -99,6 +101,7 @@ class SolverConfig:
     warmup: float = 0.0
     warmup_factor: float = 0.01
     label_smoothing: float = 0.0
+    amp: bool = False
     checkpoint_period: int = 100
     eval_batch_size: int = 128
 

@@ -1,5 +1,6 @@
 """From a configuration to a finished run: rounds, controls, results, report."""
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -101,7 +102,11 @@ def set_up(config: ClassifyConfig) -> None:
 def run_settings(config: ClassifyConfig, data: ClassificationData) -> dict[str, Any]:
     """Return the flat settings that a run's results depend on."""
     flat = {key: value for key, value in flatten(config).items() if key not in _NOT_IDENTITY}
-    return flat | {"train images": len(data.train.labels), "val images": len(data.val.labels)}
+    # The data by what is in it, so that its folder may move.
+    content = hashlib.sha256(json.dumps(data.classes).encode())
+    for split in (data.train, data.val):
+        content.update(split.labels.tobytes())
+    return flat | {"labels sha256": content.hexdigest()}
 
 
 def run_facts(config: ClassifyConfig, data: ClassificationData, digest: str) -> dict[str, Any]:

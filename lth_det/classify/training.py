@@ -108,9 +108,10 @@ def train_model_(model: nn.Module, stage: Stage, job: TrainingJob) -> None:
         rate = learning_rate(solver, iteration, job.total)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        logits = model(normalize(images))
+        with torch.autocast(job.device.type, dtype=torch.bfloat16, enabled=solver.amp):
+            logits = model(normalize(images))
         loss = functional.cross_entropy(
-            logits, labels.to(job.device), label_smoothing=solver.label_smoothing
+            logits.float(), labels.to(job.device), label_smoothing=solver.label_smoothing
         )
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)

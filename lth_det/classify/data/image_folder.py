@@ -1,5 +1,7 @@
 """The ImageNet layout: ``train/<class>/*`` and ``val/<class>/*``."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,16 +52,21 @@ def _classes(folder: Path) -> tuple[str, ...]:
 
 
 def _split(folder: Path, classes: tuple[str, ...]) -> FileImages:
-    paths: list[Path] = []
+    names: list[bytes] = []
     labels: list[int] = []
     for number, name in enumerate(classes):
-        found = sorted(
-            path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES
-        )
+        found = sorted(_images(folder, name))
         if not found:
             raise DataError(
                 f"{folder / name} holds no image ({', '.join(sorted(SUFFIXES))}); add images or delete the folder."
             )
-        paths += found
+        names += found
         labels += [number] * len(found)
-    return FileImages(paths, np.array(labels, dtype=np.int64))
+    return FileImages(folder, np.array(names), np.array(labels, dtype=np.int64))
+
+
+def _images(folder: Path, name: str) -> Iterator[bytes]:
+    for place, _, files in os.walk(folder / name):
+        for file in files:
+            if os.path.splitext(file)[1].lower() in SUFFIXES:
+                yield os.fsencode(Path(place, file).relative_to(folder).as_posix())

@@ -1,6 +1,7 @@
 """What a data set is once it is read: images by index, labels, class names."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,11 +49,14 @@ class FileImages:
     """Images in files, decoded when they are asked for.
 
     Attributes:
-        paths: (N) image files of any format that Pillow reads.
+        folder: of the split.
+        names: (N,) paths of image files (any format that Pillow reads) below the folder, UTF-8 in one array: a million
+            Python strings would be copied into every loading process.
         labels: (N,) int64.
     """
 
-    paths: Sequence[Path]
+    folder: Path
+    names: np.ndarray[Any, np.dtype[np.bytes_]]
     labels: Labels
 
     def __getitem__(self, index: int) -> Pixels:
@@ -61,7 +65,7 @@ class FileImages:
         Raises:
             DataError: the file cannot be read as an image.
         """
-        path = self.paths[index]
+        path = self.folder / os.fsdecode(self.names[index])
         try:
             with PIL.Image.open(path) as image:
                 pixels: Pixels = np.asarray(image.convert("RGB"))

@@ -254,6 +254,18 @@ def test_a_longer_schedule_of_a_stage_is_stretched(config, tmp_path):
     assert rows[1]["lr"] < rows[0]["lr"]
 
 
+def test_mixed_precision_keeps_the_zeros_and_the_type(config, tmp_path):
+    run_classifier(config("solver.amp", "true", "pruning.targets", "[0.5]"), resume=False)
+    run_classifier(
+        config("output", str(tmp_path / "full"), "pruning.targets", "[0.5]"), resume=False
+    )
+    mixed, full = (
+        load_state(tmp_path / name / "round_01" / "model_final.pth") for name in ("run", "full")
+    )
+    assert {value.dtype for value in mixed.values()} == {torch.float32, torch.int64}
+    assert not torch.equal(mixed["layer1.0.conv1.weight"], full["layer1.0.conv1.weight"])
+
+
 def test_a_classifier_learns_the_colours(config):
     # 60 steps on noise with a tint: far above the third of the classes that guessing finds.
     options = ("solver.max_iter", "60", "pruning.targets", "[0.5]", "solver.checkpoint_period", "0")
