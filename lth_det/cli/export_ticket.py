@@ -11,10 +11,11 @@ import torch
 from lth_det.cli.common import EXIT_OK, run_tool, write_json_option
 from lth_det.cli.export_source import Source, files_source, run_source
 from lth_det.errors import ConfigError
-from lth_det.export.compact import DTYPES, save_compact
+from lth_det.export.compact import DTYPES, restored_state, save_compact
 from lth_det.export.compact_reader import CompactCheckpoint, is_compact, load_compact
 from lth_det.export.sizes import file_facts, storage_sizes
 from lth_det.io import atomic_path
+from lth_det.tickets.serialization import weights_sha256
 
 EXAMPLE = """
 examples:
@@ -88,8 +89,15 @@ def _export(arguments: argparse.Namespace) -> dict[str, Any]:
     source = _source(arguments)
     about = source.about | {"values": dtype}
     save_compact(arguments.output, source.state, source.mask, dtype=dtype, about=about)
-    # Read back and checked against the hash of what went in: a file that is written is a file that restores.
-    return _facts(arguments.output, load_compact(arguments.output))
+    # Read back and compared: a file that is written is a file that restores.
+    content = load_compact(arguments.output)
+    facts = _facts(arguments.output, content)
+    facts["exact"] = dtype == "same"
+    expected = restored_state(source.state, source.mask, dtype=dtype)
+    # The hash is over names, dtypes, shapes and bytes.
+    if weights_sha256(content.state) != weights_sha256(expected):
+        raise RuntimeError(f"{arguments.output} does not restore what was exported.")
+    return facts
 
 
 def _source(arguments: argparse.Namespace) -> Source:

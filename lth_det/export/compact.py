@@ -27,7 +27,7 @@ from lth_det.export.compact_manifest import (
     make_manifest,
 )
 from lth_det.io import atomic_path
-from lth_det.tickets.apply import count_revived, require_fit
+from lth_det.tickets.apply import require_fit
 from lth_det.tickets.differences import list_names
 from lth_det.tickets.manifest import manifest_json
 from lth_det.tickets.mask import Mask
@@ -68,22 +68,29 @@ def save_compact(
     whole = [name for name in mask if not state[name].is_floating_point()]
     if whole:
         raise TicketFormatError(f"These masked tensors hold no real numbers: {list_names(whole)}.")
-    revived = count_revived(state, mask)
-    if revived:
-        raise MaskMismatchError(
-            f"{revived} pruned weights are not zero; these weights were not trained under this mask."
-        )
     rows, tensors = _split(state, mask, DTYPES[dtype])
     manifest = make_manifest(
         rows,
         about or {},
         content_sha256=weights_sha256(tensors),
-        # From what went in, not by decoding what goes out: the reader's check compares two different ways.
-        restored_sha256=weights_sha256(_restored(state, mask, DTYPES[dtype])),
+        mask_sha256=mask.sha256(),
     )
     with atomic_path(path) as temporary, Path(temporary).open("wb") as handle:
         write_tensors(handle, tensors, {METADATA_KEY: manifest_json(manifest)})
     return manifest
+
+
+def restored_state(
+    state: Mapping[str, Tensor], mask: Mask, *, dtype: str = "same"
+) -> dict[str, Tensor]:
+    """Return what restoring a compact checkpoint of these arguments must give, without going through a file."""
+    restored = {
+        name: _rounded(name, tensor, DTYPES[dtype]).to(tensor.dtype)
+        for name, tensor in state.items()
+    }
+    for name, keep in mask.items():
+        restored[name] = restored[name].masked_fill(keep.logical_not_(), 0.0)  # no -0.0
+    return restored
 
 
 def _split(
@@ -101,10 +108,12 @@ def _split(
             tensors[DENSE_KEY + name] = stored
             rows.append(DenseRow(name, shape, restored))
             continue
-        flags = mask[name].reshape(-1)
-        code = rice.encode(flags.numpy())
+        flags = mask[name].reshape(-1).numpy()
+        code = rice.encode(flags)
         kind = _dtype_name(name, stored.dtype)
-        values.setdefault(kind, []).append(stored.reshape(-1)[flags])
+        positions = torch.from_numpy(np.flatnonzero(flags))
+        values.setdefault(kind, []).append(stored.reshape(-1).index_select(0, positions))
+        _require_zeros(name, tensor, positions)
         codes.append(code.data)
         kept, size = mask.kept_in(name), code.data.size
         rows.append(SparseRow(name, shape, restored, kind, kept, code.shift, code.inverted, size))
@@ -112,15 +121,13 @@ def _split(
     return rows, tensors | {VALUES_KEY + kind: torch.cat(parts) for kind, parts in values.items()}
 
 
-def _restored(
-    state: Mapping[str, Tensor], mask: Mask, dtype: torch.dtype | None
-) -> dict[str, Tensor]:
-    restored = {
-        name: _rounded(name, tensor, dtype).to(tensor.dtype) for name, tensor in state.items()
-    }
-    for name, keep in mask.items():
-        restored[name] = restored[name].masked_fill(keep.logical_not_(), 0.0)  # no -0.0
-    return restored
+def _require_zeros(name: str, tensor: Tensor, kept: Tensor) -> None:
+    flat = tensor.detach().cpu().reshape(-1)
+    revived = int(flat.count_nonzero() - flat.index_select(0, kept).count_nonzero())
+    if revived:
+        raise MaskMismatchError(
+            f"{revived} pruned weights of {name} are not zero; these weights were not trained under this mask."
+        )
 
 
 def _rounded(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -30,7 +30,7 @@ _DTYPES = {
 }
 _ANY_DTYPE = {*_DTYPES, "I64", "I32", "I16", "I8", "U8", "BOOL"}
 _KEYS = {"format", "format_version", "coding", "entries", "about", "content_sha256"}
-_KEYS |= {"restored_sha256", "sha256"}
+_KEYS |= {"mask_sha256", "sha256"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ Row = DenseRow | SparseRow
 
 
 def make_manifest(
-    rows: Sequence[Row], about: Mapping[str, str], *, content_sha256: str, restored_sha256: str
+    rows: Sequence[Row], about: Mapping[str, str], *, content_sha256: str, mask_sha256: str
 ) -> dict[str, Any]:
     """Return the manifest, with its own hash under ``sha256``.
 
@@ -77,7 +77,7 @@ def make_manifest(
         rows: the tensors of the state dict, in its order.
         about: facts for people, as text.
         content_sha256: hash of the stored tensors.
-        restored_sha256: hash of the state dict that restoring gives.
+        mask_sha256: hash of the mask, as in a ticket.
     """
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -86,7 +86,7 @@ def make_manifest(
         "entries": [row.to_json() for row in rows],
         "about": dict(about),
         "content_sha256": content_sha256,
-        "restored_sha256": restored_sha256,
+        "mask_sha256": mask_sha256,
     }
     manifest["sha256"] = _sha256(manifest)
     return manifest

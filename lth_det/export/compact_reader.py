@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,14 +74,14 @@ def load_compact(path: str | os.PathLike[str]) -> CompactCheckpoint:
             raise TicketFormatError(
                 f"{path} is damaged: its tensors do not have the hash it states."
             )
-        state, flags = _restore(tensors, rows, path)
-        if weights_sha256(state) != manifest["restored_sha256"]:
+        state, mask = _restore(tensors, rows, path)
+        if mask.sha256() != manifest["mask_sha256"]:
             raise TicketFormatError(
-                f"{path} is damaged: its weights do not have the hash it states."
+                f"{path} is damaged: its mask does not have the hash it states."
             )
     except OSError as error:
         raise TicketFormatError(_unreadable(path, error)) from error
-    return CompactCheckpoint(state, Mask(flags), manifest)
+    return CompactCheckpoint(state, mask, manifest)
 
 
 def is_compact(path: str | os.PathLike[str]) -> bool:
@@ -151,8 +152,8 @@ def _require_dtypes(header: Header, rows: Sequence[Row], path: str | os.PathLike
 
 def _restore(
     tensors: Mapping[str, Tensor], rows: Sequence[Row], path: str | os.PathLike[str]
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the dense state dict and the flags of the masked parameters."""
+) -> tuple[dict[str, Tensor], Mask]:
+    """Return the dense state dict and the mask."""
     state: dict[str, Tensor] = {}
     flags: dict[str, Tensor] = {}
     codes = _parts(tensors[MASK_KEY].numpy(), rows)
@@ -163,17 +164,18 @@ def _restore(
             continue
         count = numel(row.shape)
         try:
-            found = torch.from_numpy(rice.decode(next(codes), count=count, kept=row.kept))
+            found = rice.decode(next(codes), count=count, kept=row.kept)
         except TicketFormatError as error:
             raise TicketFormatError(f"{path} is damaged: {error} ({row.name}).") from error
         start = taken.get(row.stored, 0)
         taken[row.stored] = start + row.kept
         values = tensors[VALUES_KEY + row.stored][start : start + row.kept]
         dense = torch.zeros(count, dtype=float_dtype(row.restored))
-        dense[found] = values.to(dense.dtype)
+        # By positions, not by flags: several times as fast.
+        dense.index_copy_(0, torch.from_numpy(np.flatnonzero(found)), values.to(dense.dtype))
         state[row.name] = dense.reshape(row.shape)
-        flags[row.name] = found.reshape(row.shape)
-    return state, flags
+        flags[row.name] = torch.from_numpy(found).reshape(row.shape)
+    return state, Mask(flags)
 
 
 def _parts(codes: rice.Code, rows: Sequence[Row]) -> Iterator[rice.RiceCode]:

@@ -90,6 +90,6 @@ def file_facts(
         "times_smaller": sizes["dense"] / size,
         "over_bound": size / sizes["bound"] - 1 if sizes["bound"] else None,
         "sha256": manifest["sha256"],
-        "restored_sha256": manifest["restored_sha256"],
+        "mask_sha256": manifest["mask_sha256"],
         "about": dict(manifest["about"]),
     }
