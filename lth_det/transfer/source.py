@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def _checkpoint_source(path: Path, kind: str) -> Source:
         inputs = facts_of_extra(ticket.provenance.extra, str(path))
         provenance = ticket.provenance
     else:
-        raw, inputs, provenance = read_state(path), None, None
+        raw, inputs, provenance = read_state(path), _facts_of_run(path), None
     state = effective_state(raw, str(path))
     named = name_source(state.weights, str(path))
     canonical = {name: key for key, name in named.file_names.items()}
@@ -140,6 +141,18 @@ def _checkpoint_source(path: Path, kind: str) -> Source:
         provenance=provenance,
         notes=state.notes,
     )
+
+
+def _facts_of_run(path: Path) -> InputFacts | None:
+    """Return what the results of a run of ours say about a checkpoint in one of its stage folders; None without any."""
+    results = path.parent.parent / "results.json"
+    try:
+        extra = json.loads(results.read_bytes()).get("input")
+    except (OSError, ValueError, AttributeError):
+        return None
+    if not isinstance(extra, dict) or not extra:
+        return None
+    return dataclasses.replace(facts_of_extra(extra, str(results)), origin="the results of its run")
 
 
 def _is_ticket(path: Path) -> bool:

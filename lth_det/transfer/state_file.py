@@ -37,7 +37,9 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path} cannot be read: it does not exist, or is a folder; check the path.")
+        raise DataError(
+            f"{path} cannot be read: it does not exist, or is a folder; check the path."
+        )
     if path.suffix == ".pkl":
         return read_array_pickle(path)
     if path.suffix == ".safetensors":

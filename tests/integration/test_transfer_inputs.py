@@ -21,6 +21,7 @@ from transfer_cases import (
 
 from lth_det.d2.preflight import check_inputs
 from lth_det.d2.setup_cfg import load_config
+from lth_det.d2.transfer import input_extra
 from lth_det.errors import ConfigError
 from lth_det.tickets.serialization import load_ticket
 
@@ -236,6 +237,18 @@ def test_a_checkpoint_that_does_not_say_is_asked_for(tmp_path):
     text = json.dumps({"format": "RGB", "mean": [1, 2, 3], "std": [1, 1, 1]})
     with pytest.raises(ConfigError, match=r"add MODEL\.PIXEL_MEAN \"\[1\.0"):
         command(*words, "--source-preprocessing", text)
+
+
+def test_a_checkpoint_of_a_run_says_it_through_the_results_of_the_run(tmp_path):
+    cfg = small_cfg(tmp_path / "x")
+    (tmp_path / "run/round_00").mkdir(parents=True)
+    torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "run/round_00/model_final.pth")
+    (tmp_path / "run/results.json").write_text(json.dumps({"input": input_extra(cfg)}))
+    words = ("--config-file", ROOT / "configs/quick/mask_rcnn_imp.yaml", "--kind", "magnitude", "--prune-rate", "0.5",
+             "--source", tmp_path / "run/round_00", "--output", tmp_path / "t.safetensors")  # fmt: skip
+    command(*words)
+    with pytest.raises(ConfigError, match=r"the results of its run.*add INPUT\.FORMAT RGB"):
+        command(*words, "INPUT.FORMAT", "BGR")
 
 
 def caffe2_name(name):
