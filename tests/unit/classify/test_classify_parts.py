@@ -200,13 +200,16 @@ def test_top1_and_top5_are_counted_by_hand():
             [9.0, 8, 7, 6, 5, 4],  # class 4: fifth
             [9.0, 8, 7, 6, 5, 4],  # class 5: sixth
             [1.0, 1, 1, 1, 1, 1],  # class 1: second of equals
+            [1.0, 2, 3, 9, 5, 4],  # class 3: first
         ]
     )
-    labels = torch.tensor([0, 4, 5, 1])
-    batches = [(torch.zeros(2, 3, 1, 1, dtype=torch.uint8), part) for part in labels.split(2)]
+    labels = torch.tensor([0, 4, 5, 1, 3])
+    batches = [
+        (torch.zeros(len(part), 3, 1, 1, dtype=torch.uint8), part) for part in labels.split(2)
+    ]
     model = Planted(logits).train()
     normalize = Normalize(DataConfig(), torch.device("cpu"))
-    assert evaluate(model, batches, normalize) == {"top1": 25.0, "top5": 75.0}
+    assert evaluate(model, batches, normalize) == {"top1": 40.0, "top5": 80.0}
     assert model.training
     few = Planted(logits[:, :3]).train()
     assert evaluate(few, [(batches[0][0], torch.tensor([2, 2]))], normalize)["top5"] == 100.0
