@@ -7,6 +7,7 @@ from typing import Any
 from lth_det.classify.config import ClassifyConfig
 from lth_det.classify.data.registry import data_folder, expected_files, shapes_config
 from lth_det.classify.groups import classifier_table
+from lth_det.classify.key_names import own_key_names
 from lth_det.classify.models import build_model
 from lth_det.classify.plan import imp_plan
 from lth_det.classify.text import aligned
@@ -17,6 +18,7 @@ from lth_det.tickets.summary import sparsity_summary
 _CLASSES = {"image_folder": 1000, "cifar10": 10, "fashion_mnist": 10, "small_norb": 5}
 
 
+@own_key_names()
 def dry_run(config: ClassifyConfig) -> dict[str, Any]:
     """Return what the run would prune in each round, and where its data is expected; JSON-ready.
 

@@ -12,6 +12,7 @@ from lth_det.classify.config import ClassifyConfig
 from lth_det.classify.config_file import flatten
 from lth_det.classify.data.images import ClassificationData
 from lth_det.classify.data.registry import load_data
+from lth_det.classify.key_names import own_key_names
 from lth_det.classify.models import architecture_options
 from lth_det.classify.plan import imp_plan
 from lth_det.classify.stages import ClassifierStages
@@ -55,6 +56,7 @@ def provenance_extra(config: ClassifyConfig, data: ClassificationData) -> dict[s
     }
 
 
+@own_key_names()
 def run_classifier(config: ClassifyConfig, *, resume: bool) -> dict[str, Any]:
     """Run the rounds of ``config``, or go on with them; return the content of ``results.json``.
 

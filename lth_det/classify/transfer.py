@@ -16,6 +16,7 @@ from torch import Tensor
 from lth_det.classify.checkpoint import load_state
 from lth_det.classify.config import TransferConfig
 from lth_det.classify.groups import HEAD
+from lth_det.env import package_versions
 from lth_det.errors import ConfigError, MaskMismatchError, RunError
 from lth_det.experiments.run_dir import RunDir
 from lth_det.experiments.snapshot import load_snapshot
@@ -204,7 +205,7 @@ def target_ticket(
             source_weights=str(cell.source.record["weights_sha256"]),
             seed=seed,
             rewind=cell.start,
-            versions={},
+            versions=package_versions(),
             extra={"finetune": cell.finetune, TABLE_KEY: table_to_text(table)},
         ),
     )

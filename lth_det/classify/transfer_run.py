@@ -11,6 +11,7 @@ from lth_det.classify.config import ClassifyConfig, PruningConfig
 from lth_det.classify.config_file import load_config
 from lth_det.classify.data.images import ClassificationData
 from lth_det.classify.data.registry import load_data
+from lth_det.classify.key_names import own_key_names
 from lth_det.classify.plan import imp_plan
 from lth_det.classify.progress import RunProgress
 from lth_det.classify.run import (
@@ -94,6 +95,7 @@ class TransferRun(StageRunner):
         )
 
 
+@own_key_names()
 def run_transfer(config: ClassifyConfig, *, resume: bool) -> dict[str, Any]:
     """Run the source task of ``config.transfer`` (or find it finished), then the transfers; return the table.
 
@@ -156,7 +158,11 @@ def _experiment(
         for layers in transfer.head_layers
     }
     first = next(iter(trainers.values()))
-    facts = run_facts(config, data, digest) | {"source": str(sources[0].run.root)}
+    # Inside the folder by its name there, so that the run may move.
+    source = sources[0].run.root.resolve()
+    if source.is_relative_to(run.root.resolve()):
+        source = source.relative_to(run.root.resolve())
+    facts = run_facts(config, data, digest) | {"source": source.as_posix()}
     experiment = TransferRun(
         first,
         imp_plan(config, images=len(data.train.labels), total=first.iterations),

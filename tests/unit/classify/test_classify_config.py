@@ -7,7 +7,8 @@ from tiny_data import tiny_config
 from lth_det.classify.config import ClassifyConfig
 from lth_det.classify.config_file import flatten, load_config
 from lth_det.classify.dry_run import dry_run, dry_run_text
-from lth_det.errors import ConfigError
+from lth_det.classify.key_names import own_key_names, translated
+from lth_det.errors import ConfigError, RunError
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "classify"
 
@@ -133,10 +134,19 @@ def test_mehta_rounds_remove_a_fifth_of_what_is_left():
 
 def test_dry_run_refuses_a_plan_that_prunes_nothing(tmp_path):
     config = tiny_config(tmp_path, "pruning.groups", "{backbone: 0.0}")
-    with pytest.raises(ConfigError, match="No weight is prunable"):
+    with pytest.raises(ConfigError, match=r"No weight is prunable: pruning\.groups leaves"):
         dry_run(config)
 
 
 def test_unknown_model_names_the_known_ones(tmp_path):
     with pytest.raises(ConfigError, match="resnet18"):
         dry_run(tiny_config(tmp_path, "model.name", "resnet19"))
+
+
+def test_errors_of_shared_parts_name_our_keys():
+    text = "LTH.CONTROLS has 'x'; LTH.CONTROL_ROUNDS; LTH.CRITERION_BATCHES; LTH.GROUP_PRUNE_RATE.HEAD is 0.5; OUTPUT_DIR."
+    assert translated(text) == (
+        "controls has 'x'; control_rounds; pruning.criterion_batches; pruning.groups.head is 0.5; output."
+    )
+    with pytest.raises(RunError, match="choose another output"), own_key_names():
+        raise RunError("choose another OUTPUT_DIR")
