@@ -180,6 +180,18 @@ def test_frozen_parameters_are_not_drawn():
         rst_mask(frozen, PLAN, RST, cycle=1, previous=None)
 
 
+@pytest.mark.parametrize("ratios", ["uniform", "erk", "published"])
+def test_what_a_cycle_pruned_stays_pruned_whatever_is_drawn(ratios):
+    rst = dataclasses.replace(RST, ratios=ratios)
+    other = dataclasses.replace(PLAN, seed=PLAN.seed + 1)
+    before = rst_mask(toy_table(), other, rst, cycle=1, previous=None)
+    free = rst_mask(toy_table(), PLAN, rst, cycle=2, previous=None)
+    bound = rst_mask(toy_table(), PLAN, rst, cycle=2, previous=before)
+    assert not free.is_nested_in(before)
+    assert bound.is_nested_in(before)
+    assert [bound.kept_in(name) for name in bound] == [free.kept_in(name) for name in free]
+
+
 def test_ratios():
     table = toy_table()
     half = dataclasses.replace(PLAN, prune_rates=(0.505,))
