@@ -31,9 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(arguments: Any) -> int:
     """Check the input, then train or evaluate on the processes that the arguments ask for."""
-    from detectron2.engine import launch
-
     from lth_det.d2.distributed import is_torchrun, run_under_torchrun
+    from lth_det.d2.launching import launch_with_sentences
     from lth_det.d2.preflight import check_gpus
     from lth_det.d2.run import prepare, train_or_evaluate
 
@@ -44,13 +43,13 @@ def run(arguments: Any) -> int:
         return EXIT_OK
     check_gpus(arguments.num_gpus, arguments.num_machines)
     cfg = prepare(arguments)
-    launch(
+    launch_with_sentences(
         train_or_evaluate,
         arguments.num_gpus,
+        args=(arguments, cfg),
         num_machines=arguments.num_machines,
         machine_rank=arguments.machine_rank,
         dist_url=arguments.dist_url,
-        args=(arguments, cfg),
     )
     return EXIT_OK
 

@@ -160,7 +160,7 @@ class Detector:
         return gradients_masked(self.cfg("asked", *options))
 
 
-class _Plain(DefaultTrainer):
+class _Plain(DefaultTrainer):  # type: ignore[misc] # Detectron2 is untyped
     @classmethod
     def build_evaluator(cls, cfg: Any, dataset_name: str) -> Any:
         raise NotImplementedError  # is never asked: ``test`` is replaced
@@ -170,7 +170,7 @@ class _StoppedError(Exception):
     """The power cut of :class:`_PowerCut`."""
 
 
-class _PowerCut(HookBase):
+class _PowerCut(HookBase):  # type: ignore[misc] # Detectron2 is untyped
     def __init__(self, steps: int) -> None:
         self._steps = steps
 
@@ -179,7 +179,7 @@ class _PowerCut(HookBase):
             raise _StoppedError
 
 
-class _Start(HookBase):
+class _Start(HookBase):  # type: ignore[misc] # Detectron2 is untyped
     """Takes the weights when all ``before_train`` are done: the mask has been applied."""
 
     def __init__(self) -> None:

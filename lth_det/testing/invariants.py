@@ -119,7 +119,7 @@ def test_resumed_training_equals_unbroken_training(lth_detector: Detector) -> No
     mask = lth_detector.decide(lth_detector.build_model(), _PRUNE_RATE)
     whole = lth_detector.train("whole", *OPTIMIZERS["momentum"], mask=mask)
     half = max(1, lth_detector.steps // 2)
-    lth_detector.train("cut", *OPTIMIZERS["momentum"], mask=mask, stop_after=half + 1)
+    lth_detector.train("cut", *OPTIMIZERS["momentum"], mask=mask, stop_after=half)
     resumed = lth_detector.train("cut", *OPTIMIZERS["momentum"], mask=mask, resume=True)
     if resumed.start_iteration == 0:
         raise BrokenInvariantError("The resumed training began anew.")

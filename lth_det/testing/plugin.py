@@ -4,6 +4,7 @@ Options: ``--lth-config FILE`` (needed), ``--lth-options "KEY VALUE ..."``, ``--
 until a test asks for the detector, so that the plugin may be active in other test runs, too.
 """
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,14 +26,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def lth_detector(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The configuration under test, as a :class:`lth_det.testing.detector.Detector`."""
-    config = request.config.getoption("--lth-config")
+    return make_detector(request.config, tmp_path_factory.mktemp("lth_det"))
+
+
+def make_detector(settings: pytest.Config, folder: Path) -> Any:
+    """Return the detector that the options of a pytest run ask for.
+
+    Raises:
+        pytest.UsageError: ``--lth-config`` is missing or ``--lth-steps`` too low.
+    """
+    config = settings.getoption("--lth-config")
     if not config:
         raise pytest.UsageError("--lth-config is missing: name the configuration to check.")
-    steps = request.config.getoption("--lth-steps")
+    steps = settings.getoption("--lth-steps")
     if steps < 2:
         raise pytest.UsageError("--lth-steps: give at least 2, a training is broken off inside.")
     from lth_det.testing.detector import Detector, split_options
 
-    options = split_options(request.config.getoption("--lth-options"))
-    folder = tmp_path_factory.mktemp("lth_det")
+    options = split_options(settings.getoption("--lth-options"))
     return Detector(str(config), folder, options=options, steps=steps)
