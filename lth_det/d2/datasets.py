@@ -9,6 +9,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.coco import load_coco_json
+from detectron2.data.datasets.pascal_voc import register_pascal_voc
 
 from lth_det.data.shapes import (
     KEYPOINT_FLIP_PAIRS,
@@ -55,6 +56,8 @@ def register_all() -> None:
     """Register ``shapes_{train,val}`` and ``shapes_keypoints_{train,val}``; may be called again.
 
     The same four names with ``shapes_small_`` in front are a few images of each, for smoke runs and tests.
+    ``shapes_voc_{trainval,test}`` are the scenes in the layout and with the metric of PASCAL VOC 2007; they are there after
+    ``python -m lth_det.data.shapes --voc datasets/shapes_voc``.
 
     Nothing is drawn and no file is touched: the data set is made when its dicts are first asked
     for. The catalogs of Detectron2 are global, which is why this is a call and not an import effect.
@@ -63,6 +66,8 @@ def register_all() -> None:
         if split.kind != CLASSIFICATION:
             register_shapes(PREFIX + split.name, split, ShapesConfig())
             register_shapes(f"{PREFIX}small_{split.name}", split, SMALL)
+    for split_name in ("trainval", "test"):
+        register_shapes_voc(split_name)
 
 
 def register_shapes(name: str, split: Split, config: ShapesConfig) -> None:
@@ -106,6 +111,27 @@ def register_shapes(name: str, split: Split, config: ShapesConfig) -> None:
     )
 
 
+def register_shapes_voc(split: str, folder: Path | None = None) -> None:
+    """Register ``shapes_voc_<split>``, the scenes of ``shapes`` as PASCAL VOC, unless the name is taken.
+
+    Args:
+        split: ``trainval`` or ``test``.
+        folder: where they are; None: ``shapes_voc`` below ``DETECTRON2_DATASETS``.
+    """
+    name = f"{PREFIX}voc_{split}"
+    if name in DatasetCatalog.list():
+        return
+    if folder is None:
+        folder = Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser() / "shapes_voc"
+    classes = tuple(category.name for category in ShapesConfig().categories)
+    register_pascal_voc(name, str(folder), split, 2007, class_names=classes)
+    MetadataCatalog.get(name).set(
+        evaluator_type="pascal_voc",
+        made_by=f"python -m lth_det.data.shapes --voc {folder}",
+        thing_colors=[_COLOURS[k % 7] for k in range(len(classes))],
+    )
+
+
 def check_dataset_available(name: str) -> None:
     """Make sure that a registered data set can be read; draw it if it is one of ours.
 
@@ -129,13 +155,19 @@ def check_dataset_available(name: str) -> None:
     for key in ("json_file", "image_root", "dirname"):
         path = metadata.get(key)
         if path and "://" not in path and not Path(path).exists():
-            raise DataError(_missing(name, path))
+            raise DataError(_missing(name, path, metadata.get("made_by")))
+    if metadata.get("dirname"):
+        image_list = Path(metadata.dirname) / "ImageSets" / "Main" / f"{metadata.split}.txt"
+        if not image_list.is_file():
+            raise DataError(_missing(name, str(image_list), metadata.get("made_by")))
     json_file = metadata.get("json_file")
     if json_file and "://" not in json_file:
         _check_json(Path(json_file))
 
 
-def _missing(name: str, path: str) -> str:
+def _missing(name: str, path: str, made_by: str | None = None) -> str:
+    if made_by:
+        return f"The data set '{name}' is expected at {path}, which does not exist; make it with: {made_by}"
     root = os.environ.get("DETECTRON2_DATASETS")
     where = f"DETECTRON2_DATASETS is {root}" if root else "DETECTRON2_DATASETS is not set"
     return (

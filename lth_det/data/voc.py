@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import cv2
 
 from lth_det.errors import DataError
+from lth_det.io import atomic_write
 
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
 
@@ -68,7 +69,8 @@ def write_voc(
         tree = _annotation_tree(file_id, image, objects[image["id"]], by_id)
         tree.write(folder / "Annotations" / f"{file_id}.xml", encoding="utf-8")
         file_ids.append(file_id)
-    (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(file_ids) + "\n")
+    # Last, so that a list that is there names only what is there too.
+    atomic_write(folder / "ImageSets" / "Main" / f"{split}.txt", "\n".join(file_ids) + "\n")
     return len(file_ids)
 
 

@@ -16,8 +16,12 @@ from lth_det.errors import ConfigError, LthDetError
 _EXAMPLE = """example:
   python -m lth_det.data.shapes --stats
   python -m lth_det.data.shapes --sheet docs/images/shapes_contact_sheet.png
+  python -m lth_det.data.shapes --voc datasets/shapes_voc
   python -m lth_det.data.shapes --set size=256 --set num_categories=44 --set train_images=20000
 """
+
+VOC_SPLITS = {"train": "trainval", "val": "test"}
+"""Split of the data set -> its name in the layout of PASCAL VOC."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,6 +34,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stats", action="store_true", help="print objects by category and size")
     parser.add_argument("--check", action="store_true", help="read every image and compare digests")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw the contact sheet")
+    parser.add_argument(
+        "--voc",
+        type=Path,
+        metavar="FOLDER",
+        help="also write it in the layout of PASCAL VOC: train as trainval, val as test",
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -83,6 +93,14 @@ def _run(arguments: argparse.Namespace) -> None:
 
         contact_sheet(folder, arguments.sheet)
         sys.stdout.write(f"{arguments.sheet}\n")
+    if arguments.voc:
+        from lth_det.data.voc import write_voc
+
+        for name, voc_name in VOC_SPLITS.items():
+            split = SPLITS[name]
+            annotations, images = folder / split.annotations, folder / split.image_dir
+            count = write_voc(annotations, images, arguments.voc, split=voc_name)
+            sys.stdout.write(f"{arguments.voc}: {count} images, {voc_name}\n")
 
 
 def main(argv: list[str] | None = None) -> int:
