@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from lth_det.cli.common import EXIT_OK, run_tool, write_json_option
 from lth_det.errors import ConfigError
+from lth_det.experiments.overlap_matrix import overlap_matrix, overlap_matrix_text
 from lth_det.tickets.inspection import overlap_report, ticket_report, ticket_table
 from lth_det.tickets.inspection_text import dry_run_text, overlap_text, ticket_text
 from lth_det.tickets.scope import ParameterTable
@@ -22,7 +23,7 @@ examples:
     tools/inspect_ticket.py --config-file configs/mask_rcnn_imp.yaml --prune-rate 0.9 --groups backbone,fpn --macs
   with the split over groups and layers that trained weights give:
     tools/inspect_ticket.py --config-file F --prune-rate 0.8 MODEL.WEIGHTS outputs/run/round_00/model_final.pth
-  a ticket; two tickets, their overlap against chance:
+  a ticket; two tickets or more, their overlap against chance:
     tools/inspect_ticket.py outputs/run/round_01/ticket.safetensors
     tools/inspect_ticket.py A/ticket.safetensors B/ticket.safetensors --json overlap.json
 """
@@ -40,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
         "arguments",
         nargs="*",
         metavar="TICKET | KEY VALUE",
-        help="one or two ticket files; with --config-file, changes of the configuration (KEY VALUE ...) after them",
+        help="ticket files; with --config-file, changes of the configuration (KEY VALUE ...) after them",
     )
     parser.add_argument("--config-file", metavar="F", help="dry run for this configuration")
     parser.add_argument(
@@ -88,9 +89,7 @@ def _split(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
         tickets.append(words.pop(0))
     if not tickets and not arguments.config_file:
         named = f"{words[0]} is no ticket file; " if words else ""
-        raise ConfigError(f"{named}give one or two ticket files, or --config-file F (see --help).")
-    if len(tickets) > 2:
-        raise ConfigError(f"{len(tickets)} tickets are given; give one, or two to compare.")
+        raise ConfigError(f"{named}give one or more ticket files, or --config-file F (see --help).")
     if words and not arguments.config_file:
         raise ConfigError(f"{words[0]} is no ticket file, and KEY VALUE needs --config-file F.")
     if tickets:
@@ -123,6 +122,9 @@ def _tickets(
     ]
     if len(reports) == 1:
         return reports[0], ticket_text(reports[0])
+    if len(reports) > 2:
+        matrix = overlap_matrix({path: Path(path) for path in paths})
+        return {"tickets": reports, "overlap": matrix}, overlap_matrix_text(matrix)
     groups: dict[str, str] = {}
     for ticket in reversed(tickets):
         groups |= _groups(ticket, table)

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lth_det.errors import MaskMismatchError, TicketFormatError
+from lth_det.errors import MaskMismatchError
 from lth_det.tickets.differences import list_names
+from lth_det.tickets.inspection import ticket_table
 from lth_det.tickets.mask import Mask
 from lth_det.tickets.serialization import load_ticket
 from lth_det.tickets.similarity import Similarity, mask_similarity
-from lth_det.tickets.table_record import TABLE_KEY, table_from_text
 from lth_det.tickets.ticket import Ticket
 
 FORMAT_VERSION = 1
@@ -59,6 +59,29 @@ def overlap_matrix(tickets: Mapping[str, Path]) -> dict[str, Any]:
     }
 
 
+def overlap_matrix_text(matrix: Mapping[str, Any]) -> str:
+    """Return the printed form of :func:`overlap_matrix`: a line for each pair and group."""
+    head = ("first", "second", "group", "IoU", "chance", "kappa", "layer kappa")
+    rows = [head] + [
+        (
+            pair["first"],
+            pair["second"],
+            pair["group"],
+            *(f"{pair[key]:.4f}" for key in ("iou", "chance", "kappa", "layer_kappa")),
+        )
+        for pair in matrix["pairs"]
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column < 3 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
 def _pair(
     first: Mask, second: Mask, groups: Mapping[str, str], names: tuple[str, str]
 ) -> list[dict[str, Any]]:
@@ -101,10 +124,7 @@ def _entry(group: str, value: Similarity, parameters: int) -> dict[str, Any]:
 
 def _groups(ticket: Ticket) -> dict[str, str]:
     """Return parameter -> module group as the ticket records it; the first part of the name where it does not."""
-    text = ticket.provenance.extra.get(TABLE_KEY)
-    if text:
-        try:
-            return table_from_text(text).group_of
-        except TicketFormatError:
-            pass  # a ticket of another tool
-    return {name: name.split(".", maxsplit=1)[0] for name in ticket.mask}
+    table = ticket_table(ticket)
+    if table is None:
+        return {name: name.split(".", maxsplit=1)[0] for name in ticket.mask}
+    return table.group_of

@@ -39,7 +39,7 @@ class Toy(nn.Module):
         return {"loss": ((out - 1) ** 2).mean() * 20} if self.training else out
 
 
-def MASK(model, *, frozen=False):  # noqa: N802
+def mask_for(model, *, frozen=False):
     generator = torch.Generator().manual_seed(5)
     names = ["first.weight", "second.weight", *(["frozen.weight"] if frozen else [])]
     shapes = dict(model.named_parameters())
@@ -54,7 +54,9 @@ def batches(size=4):
 
 def transform(mask, *, decoupled=False, stop=0.0, ceiling=2.0):
     schedule = RstSchedule(ramp=8, hold=4, ceiling=ceiling)
-    return Transform(mask=mask, schedule=schedule, decoupled=decoupled, stop_residual=stop, check_period=3)
+    return Transform(
+        mask=mask, schedule=schedule, decoupled=decoupled, stop_residual=stop, check_period=3
+    )
 
 
 def sgd(model, kind=torch.optim.SGD):
@@ -72,7 +74,7 @@ def trainer_with(model, hooks, *, data=None, kind=torch.optim.SGD):
 def reference(*, clip=None, penalty=True, decoupled=False, steps=12):
     """Return the weights after the published update: lambda grows by a step each iteration, is added to the gradient."""
     model, lam = Toy(), 0.0
-    mask, optimizer, data = MASK(model), sgd(model), batches()
+    mask, optimizer, data = mask_for(model), sgd(model), batches()
     ceiling = 0.5 if decoupled else 2.0
     for _ in range(steps):
         optimizer.zero_grad()
@@ -103,7 +105,7 @@ def differs(first, second):
 def test_coupled_penalty_equals_the_published_update_in_detectron2():
     model = Toy()
     names = list(model.state_dict())
-    trainer = trainer_with(model, [TransformHook(transform(MASK(model)))])
+    trainer = trainer_with(model, [TransformHook(transform(mask_for(model)))])
     trainer.train(0, 12)
     assert_near(model.state_dict(), reference())
     assert differs(reference(), reference(penalty=False))
@@ -116,7 +118,7 @@ def test_coupled_penalty_equals_the_published_update_in_detectron2():
 
 def test_evaluation_and_losses_without_gradient_have_no_penalty():
     model = Toy()
-    hook = TransformHook(transform(MASK(model)))
+    hook = TransformHook(transform(mask_for(model)))
     trainer = trainer_with(model, [hook])
     trainer.start_iter = trainer.iter = 0
     hook.before_train()
@@ -137,7 +139,7 @@ def test_clipping_sees_the_penalty_once_fresh_and_after_a_reload():
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = 0.3
     model = Toy()
     kind = maybe_add_gradient_clipping(cfg, torch.optim.SGD)
-    trainer = trainer_with(model, [TransformHook(transform(MASK(model)))], kind=kind)
+    trainer = trainer_with(model, [TransformHook(transform(mask_for(model)))], kind=kind)
     trainer.optimizer.load_state_dict(trainer.optimizer.state_dict())
     trainer.train(0, 12)
     assert_near(model.state_dict(), reference(clip=0.3))
@@ -148,7 +150,7 @@ def test_loss_scaling_scales_the_penalty_too():
     grads = []
     for scale in (1.0, 1024.0):
         model = Toy()
-        hook = TransformHook(transform(MASK(model)))
+        hook = TransformHook(transform(mask_for(model)))
         trainer = trainer_with(model, [hook])
         hook.before_train()
         hook.before_step()
@@ -162,7 +164,7 @@ def test_loss_scaling_scales_the_penalty_too():
 def test_decoupled_shrink_follows_the_step_and_is_in_the_saved_file(tmp_path):
     model = Toy()
     hooks = [
-        TransformHook(transform(MASK(model), decoupled=True, ceiling=0.5)),
+        TransformHook(transform(mask_for(model), decoupled=True, ceiling=0.5)),
         PeriodicCheckpointer(Checkpointer(model, str(tmp_path)), 1),
     ]
     trainer_with(model, hooks).train(0, 12)
@@ -175,7 +177,9 @@ def test_decoupled_shrink_follows_the_step_and_is_in_the_saved_file(tmp_path):
 def test_extrusion_leaves_the_kept_weights_learning(decoupled):
     model = Toy()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    hook = TransformHook(transform(MASK(model), decoupled=decoupled, ceiling=0.5 if decoupled else 20.0))
+    hook = TransformHook(
+        transform(mask_for(model), decoupled=decoupled, ceiling=0.5 if decoupled else 20.0)
+    )
     trainer_with(model, [hook]).train(0, 12)
     points = hook.details()["residuals"]
     assert [done for done, _, _ in points] == [0, 3, 6, 9, 12]
@@ -183,7 +187,7 @@ def test_extrusion_leaves_the_kept_weights_learning(decoupled):
     assert strengths[0] == 0
     assert strengths[3] == strengths[4] == max(strengths)
     assert points[-1][2] < 0.6 * points[0][2]
-    mask = MASK(model)
+    mask = mask_for(model)
     after = model.state_dict()
     for name, keep in mask.items():
         assert not torch.equal(after[name][keep], before[name][keep])
@@ -192,16 +196,27 @@ def test_extrusion_leaves_the_kept_weights_learning(decoupled):
 
 def test_frozen_weights_in_the_mask_are_refused():
     model = Toy()
-    trainer = trainer_with(model, [TransformHook(transform(MASK(model, frozen=True)))])
+    trainer = trainer_with(model, [TransformHook(transform(mask_for(model, frozen=True)))])
     with pytest.raises(ScopeError, match=r"frozen, so RST cannot empty them: frozen\.weight"):
         trainer.train(0, 1)
     assert not model._forward_hooks
 
 
 def test_two_processes_count_the_penalty_once(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": f"{FOLDER}:{FOLDER.parents[1]}", "PYTHONWARNINGS": "ignore"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{FOLDER}:{FOLDER.parents[1]}",
+        "PYTHONWARNINGS": "ignore",
+    }
     commands = [
-        [sys.executable, "rst_ddp.py", str(rank), "2", str(tmp_path / "meet"), str(tmp_path / "out")]
+        [
+            sys.executable,
+            "rst_ddp.py",
+            str(rank),
+            "2",
+            str(tmp_path / "meet"),
+            str(tmp_path / "out"),
+        ]
         for rank in (0, 1)
     ]
     processes = [

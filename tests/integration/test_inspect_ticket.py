@@ -340,12 +340,12 @@ DRY = ("--config-file", SMALL)
         ((*DRY, "MODEL.WEIGHTS", "@truncated.pth"), "cannot be read as weights"),
         ((*DRY, "MODEL.WEIGHTS", "@note.txt"), "cannot be read as weights"),
         ((*DRY, "MODEL.WEIGHTS", "@other.pth"), "holds no parameter of this model"),
-        ((), "give one or two ticket files, or --config-file F"),
+        ((), "give one or more ticket files, or --config-file F"),
         (("LTH.PRUNE_RATE", "0.5"), "LTH.PRUNE_RATE is no ticket file"),
         (("nowhere.safetensors",), "nowhere.safetensors cannot be read as a ticket"),
         (("@truncated.safetensors",), "truncated"),
         (("@note.txt",), "note.txt"),
-        (("a.safetensors", "b.safetensors", "c.safetensors"), "3 tickets are given"),
+        (("@truncated.safetensors", "b.safetensors", "c.safetensors"), "truncated"),
         (("a.safetensors", "--prune-rate", "0.5"), "--prune-rate is for a dry run"),
         (("a.safetensors", "LTH.ROUNDS", "3"), "KEY VALUE needs --config-file"),
     ],
@@ -359,6 +359,33 @@ def test_mistakes_end_with_one_sentence_and_code_2(tool, tmp_path, argv, message
     sentence = err.strip().splitlines()[-1]
     assert sentence.startswith("error: ")
     assert "Traceback" not in err
+
+
+def test_three_tickets_are_compared_in_pairs(tool, tmp_path):
+    def ticket(name, seed, *names):
+        generator = torch.Generator().manual_seed(seed)
+        mask = Mask({key: torch.rand(40, 30, generator=generator) < 0.3 for key in names})
+        provenance = Provenance("random", "layer", mask.prune_rate, {}, 0.7, 1, None, "t", "", seed, "init")
+        save_ticket(tmp_path / name, Ticket(mask, None, provenance))
+        return str(tmp_path / name)
+
+    paths = [
+        ticket("a.safetensors", 1, "backbone.x", "fpn.y"),
+        ticket("b.safetensors", 1, "backbone.x", "fpn.y"),
+        ticket("c.safetensors", 2, "backbone.x"),
+    ]
+    code, out, err = tool(*paths, "--json", str(tmp_path / "o.json"))
+    assert code == 0, err
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0][:4] == ["first", "second", "group", "IoU"]
+    assert [tuple(row[:3]) for row in rows[1:]] == [
+        (paths[0], paths[1], "all"), (paths[0], paths[1], "backbone"), (paths[0], paths[1], "fpn"),
+        (paths[0], paths[2], "all"), (paths[0], paths[2], "backbone"),
+        (paths[1], paths[2], "all"), (paths[1], paths[2], "backbone"),
+    ]  # fmt: skip
+    assert rows[1][3] == rows[1][5] == "1.0000"
+    assert abs(float(rows[4][5])) < 0.06
+    assert json.loads((tmp_path / "o.json").read_text())["overlap"]["names"] == paths
 
 
 def test_the_script_itself_writes_json_and_nothing_else(tmp_path):

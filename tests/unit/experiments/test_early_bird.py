@@ -58,7 +58,9 @@ class EarlyToy(ToyTrainer):
                 if stable and spec.stop and done >= spec.earliest:
                     break
         torch.save({"model": state}, stage.folder / "model_final.pth")
-        return StageResult(stage.folder / "model_final.pth", {"bbox/AP": 1.0}, None, 1.0, iterations=done)
+        return StageResult(
+            stage.folder / "model_final.pth", {"bbox/AP": 1.0}, None, 1.0, iterations=done
+        )
 
 
 def run(folder, trainer=None, *, plan=PLAN, **changes):
@@ -122,11 +124,13 @@ def test_a_run_writes_the_masks_and_goes_on_with_its_rounds(tmp_path):
     kappas = [point["kappa"] for point in found["points"]]
     assert kappas[-1] == 1 > kappas[0]
     masks = [load_ticket(tmp_path / point["ticket"]).mask for point in found["points"]]
-    expected = next(
-        i + 1 for i in range(6) if is_stable(masks[: i + 1], patience=2, threshold=0.2)
-    )
+    expected = next(i + 1 for i in range(6) if is_stable(masks[: i + 1], patience=2, threshold=0.2))
     assert found["stable_at"] == expected
-    assert set(found["points"][0]["groups"]) == {"backbone", "fpn"} == set(GROUPS.values()) - {"predictors"}
+    assert (
+        set(found["points"][0]["groups"])
+        == {"backbone", "fpn"}
+        == set(GROUPS.values()) - {"predictors"}
+    )
     assert run(tmp_path, trainer := EarlyToy()) == (results, found)
     assert trainer.log == []
 

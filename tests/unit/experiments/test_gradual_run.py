@@ -1,6 +1,7 @@
 """Gradual pruning on a toy: the curve, nested masks, groups with their own rates."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -80,7 +81,7 @@ def test_a_run_ends_at_the_rates_with_nested_masks(tmp_path):
     assert (record["stage"], record["round"], results["complete"]) == ("gradual", 1, True)
     assert [done for done, _ in trainer.masks] == [1, 3, 4]
     masks = [mask for _, mask in trainer.masks]
-    for before, after in zip(masks, masks[1:], strict=False):
+    for before, after in itertools.pairwise(masks):
         assert after.is_nested_in(before)
         assert after.kept < before.kept
     assert [masks[-1].kept_in(name) for name in ("body.weight", "neck.weight")] == [72, 24]
@@ -101,7 +102,9 @@ def test_a_run_ends_at_the_rates_with_nested_masks(tmp_path):
 def test_what_cannot_be_done_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="cannot do the method 'gradual'"):
         run(tmp_path, ToyTrainer())
-    with pytest.raises(ConfigError, match=r"INITIAL is 0\.9, above the prune rate at the end, 0\.75"):
+    with pytest.raises(
+        ConfigError, match=r"INITIAL is 0\.9, above the prune rate at the end, 0\.75"
+    ):
         run(tmp_path, gradual=dataclasses.replace(GRADUAL, initial=0.9))
     with pytest.raises(ConfigError, match="SCOPE sensitivity"):
         run(tmp_path, plan=dataclasses.replace(PLAN, scope="sensitivity"))

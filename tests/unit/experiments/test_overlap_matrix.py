@@ -78,7 +78,10 @@ def test_every_pair_over_what_both_have(files):
 def test_layer_ratios_alone_raise_only_the_uncorrected_value(tmp_path):
     sparse, dense = draw(1, 0.02, "backbone.a"), draw(2, 0.9, "fpn.b")
     again = {**draw(3, 0.02, "backbone.a"), **draw(4, 0.9, "fpn.b")}
-    one, two = save(tmp_path / "1.safetensors", {**sparse, **dense}), save(tmp_path / "2.safetensors", again)
+    one, two = (
+        save(tmp_path / "1.safetensors", {**sparse, **dense}),
+        save(tmp_path / "2.safetensors", again),
+    )
     row = overlap_matrix({"one": one, "two": two})["pairs"][0]
     assert row["kappa"] > 0.5
     assert abs(row["layer_kappa"]) < 0.05

@@ -91,7 +91,11 @@ def test_the_results_have_one_round_and_its_transformation(tmp_path):
     assert record["ticket"] == "rst/ticket.safetensors"
     assert record["prune_rate"] == 0.75
     transform = record["transform"]
-    assert (transform["preset"], transform["penalty"], transform["ramp"]) == ("budget", "decoupled", 4)
+    assert (transform["preset"], transform["penalty"], transform["ramp"]) == (
+        "budget",
+        "decoupled",
+        4,
+    )
     first, second = transform["cycles_done"]
     assert (first["prune_rate"], second["prune_rate"]) == (0.5, 0.75)
     for cycle in (first, second):
@@ -130,7 +134,9 @@ def test_a_stopped_run_ends_as_an_unbroken_one_and_draws_no_mask_again(
     with pytest.raises(RuntimeError, match="went away"):
         run(tmp_path / "broken", TransformToy(fail_in=stage))
     drawn = rst_run.rst_mask
-    there = {path.parent.name for path in (tmp_path / "broken").glob("rst/transform_*/*.safetensors")}
+    there = {
+        path.parent.name for path in (tmp_path / "broken").glob("rst/transform_*/*.safetensors")
+    }
 
     def another_draw(table, plan, rst, *, cycle, previous):
         assert f"transform_{cycle:02d}" not in there, "the mask on disk was not used"
@@ -212,9 +218,13 @@ def test_ratios():
     counts = [given.kept_in(name) for name in given]
     assert kept("ticket", mask=given) == counts
     # Half way there in the first of two cycles: the root of each layer's density.
-    expected = [round(size * (count / size) ** 0.5) for size, count in zip((288, 48), counts, strict=True)]
+    expected = [
+        round(size * (count / size) ** 0.5) for size, count in zip((288, 48), counts, strict=True)
+    ]
     assert kept("ticket", cycle=1, mask=given) == expected
-    with pytest.raises(ConfigError, match=r"MASK_TICKET has no mask of the right shape for neck\.weight"):
+    with pytest.raises(
+        ConfigError, match=r"MASK_TICKET has no mask of the right shape for neck\.weight"
+    ):
         kept("ticket", mask=given.restricted_to(["body.weight"]))
 
 
