@@ -55,7 +55,7 @@ _RANGES: tuple[Check, ...] = (
     ("solver.lr", _positive, "be above 0"),
     ("solver.momentum", lambda v: 0 <= v < 1, "lie in [0, 1)"),
     ("solver.weight_decay", _not_negative, "not be negative"),
-    ("solver.batch_size", _positive, "be above 0"),
+    ("solver.batch_size", lambda v: v >= 2, "be at least 2 (batch norm needs more than one image)"),
     ("solver.eval_batch_size", _positive, "be above 0"),
     ("solver.max_iter", _not_negative, "not be negative"),
     ("solver.epochs", _not_negative, "not be negative"),
