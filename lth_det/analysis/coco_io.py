@@ -14,6 +14,7 @@ from lth_det.analysis.columns import Categories, GroundTruth, Images, Source
 from lth_det.analysis.read_json import parse_json, read_bytes, source_of
 from lth_det.errors import InputError
 
+_MOST_PER_IMAGE = 20_000
 _MOST_CATEGORIES = 50_000  # tables have a row of all bins per category
 
 PathLike = str | os.PathLike[str]
@@ -77,6 +78,7 @@ def _assemble(
     )
     checks.unique_ids(ids, where=where, what=what)
     image = _index(annotations, "image_id", images.ids, where, "images of the ground truth")
+    _check_crowding(image, images, where)
     category = _index(
         annotations, "category_id", categories.ids, where, "categories of the ground truth"
     )
@@ -108,6 +110,16 @@ def _assemble(
         source=Source(source.path, source.sha256, source.size, len(annotations)),
         notes=tuple(notes),
     )
+
+
+def _check_crowding(image: IntArray, images: Images, where: str) -> None:
+    # Objects of one image are compared pair by pair.
+    number = np.bincount(image, minlength=1)
+    if number.max() > _MOST_PER_IMAGE:
+        raise InputError(
+            f"{where}: image {int(images.ids[int(number.argmax())])} has {int(number.max())} annotations, more than the "
+            f"{_MOST_PER_IMAGE} that can be compared with each other; split the image."
+        )
 
 
 def _images(records: list[dict[str, Any]], where: str) -> tuple[Images, IntArray]:

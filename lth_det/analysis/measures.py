@@ -5,6 +5,7 @@ import functools
 import numpy as np
 from pycocotools import mask as mask_api
 
+from lth_det.analysis import rle
 from lth_det.analysis.checks import FloatArray, IntArray
 from lth_det.analysis.columns import GroundTruth
 
@@ -134,10 +135,8 @@ def _area_under_masks(truth: GroundTruth, owner: int, others: IntArray) -> float
     image = truth.image[owner]
     size = (int(truth.images.height[image]), int(truth.images.width[image]))
     stored = truth.segmentation or ()
-    masks = [
-        stored[i] or mask_api.frPyObjects(truth.box[i][None], *size)[0] for i in others.tolist()
-    ]
-    mine = mask_api.frPyObjects(truth.box[owner][None], *size)[0]
+    masks = [stored[i] or rle.code_of_box(truth.box[i], size) for i in others.tolist()]
+    mine = rle.code_of_box(truth.box[owner], size)
     union = mask_api.merge(masks)
     return float(mask_api.area(mask_api.merge([union, mine], intersect=True)))
 

@@ -18,6 +18,7 @@ from lth_det.errors import InputError
 _LARGEST_COORDINATE = 1e5
 _LONGEST_OUTLINE = 1e6
 """Pixels of the polygons of one annotation; drawing takes memory and time for each of them, however short the text is."""
+_BORDER = 8.0  # px around the image within which the side of a box stays where it is
 _MOST_PIXELS = 2**31
 _MOST_CHARACTERS = 7  # of one run length: 7 x 5 bits hold every count of an image below 2^31 pixels
 
@@ -139,6 +140,20 @@ def to_code(segmentation: Any, size: tuple[int, int], *, where: str, what: str) 
     raise InputError(
         f"{where}: {what} has a segmentation that is neither polygons (lists of at least 6 numbers) nor a run-length code."
     )
+
+
+def code_of_box(box: FloatArray, size: tuple[int, int]) -> dict[str, Any]:
+    """Return the code of a box (4,) XYWH in an image of ``size`` (height, width); what lies outside is left out.
+
+    pycocotools takes memory for every pixel of a box's sides, also for those outside: a side of 1e9 ends the process.
+    """
+    most = np.array([size[1], size[0]]) + _BORDER
+    low = np.clip(box[:2], -_BORDER, most)
+    high = np.clip(box[:2] + box[2:], -_BORDER, most)
+    code: dict[str, Any] = mask_api.frPyObjects(
+        np.concatenate([low, high - low])[None], size[0], size[1]
+    )[0]
+    return code
 
 
 def _outline(part: list[float]) -> float:
