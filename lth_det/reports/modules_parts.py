@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lth_det.reports.plots import Drawing, render
+from lth_det.reports.run_data import GROUP_ORDER
 from lth_det.reports.style import BLUE, INK, MUTED, ORANGE, PALE
 from lth_det.reports.sweep_data import DENSE, Matrix, Target, metric_title, percent, wrap
 from lth_det.reports.tables import Cell, Column, Table, make_table
@@ -33,7 +34,11 @@ def module_entries(matrix: Matrix, target: Target) -> list[Mapping[str, Any]]:
 def modules_table(matrix: Matrix, target: Target) -> Table:
     """Return one row per module subset: which groups, share of parameters, sparsity, mean and std, difference to dense."""
     rows = module_entries(matrix, target)
-    groups = list(dict.fromkeys(group for row in rows for group in row["groups_pruned"]))
+    rank = {group: place for place, group in enumerate(GROUP_ORDER)}
+    groups = sorted(
+        {group for row in rows for group in row["groups_pruned"]},
+        key=lambda group: (rank.get(group, len(rank)), group),
+    )
     columns = [
         *(Column(group, group) for group in groups),
         Column("parameter_share", "parameters", ".2%"),
@@ -45,7 +50,7 @@ def modules_table(matrix: Matrix, target: Target) -> Table:
         Column("minus_dense", "minus dense", "+.2f"),
         Column("low", "from", "+.2f"),
         Column("high", "to", "+.2f"),
-        Column("p_holm", "p, corrected", ".3f"),
+        Column("p_holm", "p, corrected", ".2g"),
     ]
     return make_table(columns, [_row(row, groups) for row in rows])
 

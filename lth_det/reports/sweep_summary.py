@@ -8,7 +8,7 @@ from typing import Any
 
 from lth_det.reports import html
 from lth_det.reports.html import Html
-from lth_det.reports.sweep_data import DENSE, Matrix, Target, metric_title, percent, signed
+from lth_det.reports.sweep_data import DENSE, Matrix, Target, metric_title, percent, signed, wrap
 from lth_det.reports.tables import Column, make_table
 
 METHOD = (
@@ -50,11 +50,8 @@ def method() -> Html:
 def verdicts_part(matrix: Matrix) -> Html:
     """Return every verdict as a table, all metrics."""
     if not matrix.verdicts:
-        return (
-            html.note("A module-wise sweep has no winner: its subsets differ in sparsity.")
-            if (matrix.is_modules)
-            else html.note("No verdict yet.")
-        )
+        words = "A module-wise sweep has no winner: its subsets differ in sparsity."
+        return html.paragraph(words, css="quiet") if matrix.is_modules else Html("")
     columns = (
         Column("target", "target"),
         Column("prune_rate", "prune rate", ".1%"),
@@ -64,7 +61,7 @@ def verdicts_part(matrix: Matrix) -> Html:
         Column("difference", "difference", "+.2f"),
         Column("low", "from", "+.2f"),
         Column("high", "to", "+.2f"),
-        Column("p_holm", "p, corrected", ".3f"),
+        Column("p_holm", "p, corrected", ".2g"),
         Column("decided", "larger than seed noise"),
     )
     named = {target.name: target.label for target in matrix.targets}
@@ -182,7 +179,7 @@ def _cards(matrix: Matrix, target: Target) -> list[tuple[str, str, str]]:
         row = matrix.row(entry["winner"], target, rate) if entry and entry["winner"] else None
         if row is not None:
             words = f"{row['mean']:.1f} \u2013 {_decision(entry)}"
-            name = matrix.labels[row["source"]]
+            name = wrap(matrix.labels[row["source"]], width=40, lines=1)
             items.append((f"Best at prune rate {percent(rate)}", name, words))
     return items[:8]
 
@@ -203,9 +200,10 @@ def _beside(matrix: Matrix, target: Target, entry: Mapping[str, Any]) -> str:
     for key, name in (("vs_dense", DENSE), ("vs_random", "its random control")):
         found = row[key]
         if found is not None:
-            limits = f" ({signed(found['low'])} to {signed(found['high'])})" if found["df"] else ""
-            words.append(f"{signed(found['mean'])}{limits} to {name}")
-    return f" Difference of the winner: {', '.join(words)}." if words else ""
+            known = found["low"] is not None
+            limits = f" ({signed(found['low'])} to {signed(found['high'])})" if known else ""
+            words.append(f"against {name} {signed(found['mean'])}{limits}")
+    return f" The winner {', '.join(words)}." if words else ""
 
 
 def _place(matrix: Matrix, entry: Mapping[str, Any]) -> list[Any]:

@@ -49,11 +49,6 @@ def module_rows(
     return rows
 
 
-def all_groups(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return every module group that some row prunes, in order of first appearance."""
-    return list(dict.fromkeys(group for row in rows for group in row["groups_pruned"]))
-
-
 def _share(
     cells: Mapping[str, Any], source: Mapping[str, Any], entry: Mapping[str, Any]
 ) -> float | None:
@@ -99,6 +94,12 @@ def _sentence(row: Mapping[str, Any]) -> str:
     )
     if row["larger_than_seed_noise"] is None:
         return f"{text}; no cell has two seeds, so whether that is seed noise is not known."
-    interval = f"95 % interval {against['low']:+.1f} to {against['high']:+.1f}, p {row['p_holm']:.2g} corrected"
+    interval = (
+        f"95 % interval {against['low']:+.1f} to {against['high']:+.1f}, {_p_text(row['p_holm'])}"
+    )
     judged = "larger than seed noise" if row["larger_than_seed_noise"] else "within seed noise"
     return f"{text} ({interval}): {judged}."
+
+
+def _p_text(p: float) -> str:
+    return "corrected p < 0.001" if p < 0.001 else f"corrected p {p:.2g}"

@@ -96,6 +96,12 @@ def test_bad_input_is_one_sentence_and_exit_code_2(sweep, capsys, content, words
     assert words in error
 
 
+def test_an_overlap_that_is_no_object_is_refused(sweep, capsys):
+    (sweep.folder / "overlap.json").write_text("[]")
+    assert leave_with("--sweep", sweep.folder) == 2
+    assert "overlap.json holds no JSON object" in capsys.readouterr().err
+
+
 def test_a_whole_report_is_written_from_cells_alone(tmp_path):
     (tmp_path / "cells.json").write_text(json.dumps(CELLS))
     assert leave_with("--sweep", tmp_path) == 0

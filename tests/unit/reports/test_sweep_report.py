@@ -328,7 +328,7 @@ def test_an_early_bird_record_without_points_is_a_note(empty, tmp_path, points):
 def test_the_overlap_is_symmetric_with_chance_beside_it(filled, tmp_path):
     page_of(make_cells(), tmp_path, overlap=make_overlap(NAMES))
     axes = filled["overlap"].axes[0]
-    values = axes.images[0].get_array()
+    values = np.ma.filled(axes.images[0].get_array(), np.nan)
     assert (values == values.T).all()
     assert values[0, 1] == pytest.approx(0.75)
     assert texts_of(axes)[0] == "0.75\n0.81 (0.11)"

@@ -197,7 +197,12 @@ def test_one_seed_gives_no_interval_and_says_so():
 def test_one_seed_here_borrows_the_noise_of_the_other_cells():
     cells = two_seeds()
     cells["cells"] = [c for c in cells["cells"] if (c["source"], c["seed"]) != ("own", 2)]
-    row = row_of(summarise(cells), "own")
+    matrix = summarise(cells)
+    assert (
+        matrix["noise"]["det"]["bbox/AP"]["df"],
+        matrix["noise"]["det"]["bbox/AP"]["cells"],
+    ) == (3, 3)
+    row = row_of(matrix, "own")
     # s^2 = 2.5 / 3 from the other three cells; one pair.
     assert row["vs_dense"]["high"] - 2.0 == pytest.approx(
         3.1824463 * math.sqrt(2 * 2.5 / 3), rel=1e-6
@@ -298,6 +303,14 @@ def test_a_random_control_is_compared_at_the_same_prune_rate():
     matrix = summarise(cells)
     assert row_of(matrix, "own")["vs_random"]["mean"] == 12.0
     assert row_of(matrix, "own", 0.9)["vs_random"] is None
+
+
+def test_prune_rates_that_differ_by_rounding_are_one():
+    cells = two_seeds()
+    cells["cells"][2]["prune_rate"] = 1.0 - 0.2 - 1e-12
+    matrix = summarise(cells)
+    assert row_of(matrix, "own")["n"] == 2
+    assert len(matrix["verdicts"]) == 1
 
 
 def test_the_input_is_left_as_it_is():
