@@ -16,7 +16,9 @@ from lth_det.sweeps.scheduler import Scheduler
 from lth_det.sweeps.state import SweepState
 
 _LOG_PERIOD = 60.0  # seconds between progress lines where there is no terminal
-_REPORT_PERIOD = 60.0  # between reports of an unfinished sweep, which take seconds of the CPU that the runs want
+_REPORT_PERIOD = (
+    60.0  # between reports of an unfinished sweep, which take seconds of the CPU that the runs want
+)
 
 
 @dataclasses.dataclass

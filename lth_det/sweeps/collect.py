@@ -58,7 +58,9 @@ def _results(run: Run, state: SweepState) -> dict[str, Any] | None:
 def _row(cell: Cell, results: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if results is None:
         return None
-    rows: Sequence[dict[str, Any]] = results.get("rounds" if cell.control is None else "controls", [])
+    rows: Sequence[dict[str, Any]] = results.get(
+        "rounds" if cell.control is None else "controls", []
+    )
     for row in rows:
         if cell.round is not None and row.get("round") != cell.round:
             continue
@@ -95,9 +97,7 @@ def _cell(cell: Cell, run: Run, row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _reason(
-    run: Run, state: SweepState, results: Mapping[str, Mapping[str, Any] | None]
-) -> str:
+def _reason(run: Run, state: SweepState, results: Mapping[str, Mapping[str, Any] | None]) -> str:
     record = state.records.get(run.name, {})
     now = state.state_of(run)
     if now in (FAILED, BLOCKED):

@@ -68,8 +68,7 @@ def imp_run(
     seed: int,
     *,
     rates: Sequence[float],
-    control_rounds: Sequence[int] = (),
-    controls: Sequence[str] = (),
+    controls: tuple[Sequence[str], Sequence[int]] = ((), ()),
     opts: Sequence[str] = (),
 ) -> Run:
     """Return the run that trains the dense detector and its tickets at ``rates``, with controls of some rounds.
@@ -79,16 +78,16 @@ def imp_run(
         place: name and folder of the run.
         seed: its seed.
         rates: prune rate after each round.
-        control_rounds: rounds that get the controls.
-        controls: names of controls (``LTH.CONTROLS``).
+        controls: their names (``LTH.CONTROLS``), and the rounds that get them.
         opts: further ``KEY VALUE`` arguments.
     """
     name, folder = place
     extra = [*opts, "LTH.TARGETS", values_text(list(rates))]
-    if controls:
-        extra += ["LTH.CONTROLS", values_text(list(controls))]
-        extra += ["LTH.CONTROL_ROUNDS", values_text(list(control_rounds))]
-    pruned = len(rates) + len(controls) * len(control_rounds)
+    kinds, rounds = controls
+    if kinds:
+        extra += ["LTH.CONTROLS", values_text(list(kinds))]
+        extra += ["LTH.CONTROL_ROUNDS", values_text(list(rounds))]
+    pruned = len(rates) + len(kinds) * len(rounds)
     return Run(
         name=name,
         folder=folder,
@@ -138,7 +137,15 @@ def ticket_run(
     make += ["--kind", transfer.kind, "--output", ticket, "--weights", transfer.weights]
     if transfer.prune_rate is not None:
         make += ["--prune-rate", str(transfer.prune_rate)]
-    make += [*transfer.arguments, "--json", f"{folder}/transfer.json", *target.opts, *opts, "SEED", str(seed)]
+    make += [
+        *transfer.arguments,
+        "--json",
+        f"{folder}/transfer.json",
+        *target.opts,
+        *opts,
+        "SEED",
+        str(seed),
+    ]
     extra = [*opts, "LTH.TICKET", ticket]
     if controls:
         extra += ["LTH.CONTROLS", values_text(list(controls))]

@@ -10,7 +10,9 @@ from lth_det.sweeps.job import read_small
 from lth_det.sweeps.model import Run, Sweep, Work
 from lth_det.sweeps.state import FINISHED, SweepState
 
-COMMAND_SECONDS = 6.0  # starting Python, torch and Detectron2 and checking the data; measured on 2 CPU cores
+COMMAND_SECONDS = (
+    6.0  # starting Python, torch and Detectron2 and checking the data; measured on 2 CPU cores
+)
 MEASURED, ELSEWHERE, CONSTANTS = "measured", "measured elsewhere", "plan"
 _TIMES = ("seconds_per_iteration", "evaluation_seconds", "seconds")
 
@@ -71,7 +73,9 @@ class Costs:
             if work.kind in table and _seconds(work, table[work.kind]) is not None:
                 return table[work.kind], where
         own = self.constants.get("by_config", {}).get(work.kind, {})
-        return {key: value for key, value in {**self.constants, **own}.items() if key != "by_config"}, CONSTANTS
+        return {
+            key: value for key, value in {**self.constants, **own}.items() if key != "by_config"
+        }, CONSTANTS
 
 
 def _iterations(work: Work, cost: Mapping[str, float]) -> float | None:
@@ -116,7 +120,7 @@ def _add(sums: dict[str, dict[str, float]], run: Run, record: Mapping[str, Any])
     )
     total["runs"] += 1
     total["trainings"] += len(run.work)
-    total["disk"] += disk_mb(run)
+    total["disk"] += float(record.get("disk_mb") or disk_mb(run))
     total["wall"] += float(record.get("seconds") or 0.0)
     times = read_small(Path(run.folder) / "timings.json") or {}
     rows = [row for key in ("rounds", "controls") for row in times.get(key, [])]
@@ -152,5 +156,7 @@ def read_costs(path: str) -> dict[str, dict[str, float]]:
     costs = None if value is None else value.get("costs")
     good = isinstance(costs, dict) and all(isinstance(cost, dict) for cost in costs.values())
     if not isinstance(costs, dict) or not good:
-        raise RunError(f"--timings {file} has no measured times; name the sweep.json of a sweep that has run.")
+        raise RunError(
+            f"--timings {file} has no measured times; name the sweep.json of a sweep that has run."
+        )
     return costs

@@ -180,7 +180,7 @@ class SlurmExecutor:
         executor.update_parameters(**parameters)
         try:
             submitted = executor.submit(run_job, job)
-        except Exception as error:  # noqa: BLE001 - submitit wraps what sbatch says in several types
+        except Exception as error:  # submitit wraps what sbatch says in several types
             raise RunError(
                 f"SLURM did not take the run {job.name} ({error}); check execution.slurm in the plan."
             ) from error

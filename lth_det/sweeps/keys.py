@@ -70,9 +70,7 @@ class Keys:
             ConfigError: the key is missing, empty, or its value is something else.
         """
         value = self.take(key, list, default)
-        good = all(
-            isinstance(item, kind | int) and not isinstance(item, bool) for item in value
-        )
+        good = all(isinstance(item, kind | int) and not isinstance(item, bool) for item in value)
         if not value or not good or len(set(value)) != len(value):
             raise ConfigError(
                 f"{self.where}: {key} is {value!r}, but must be a list of different numbers."

@@ -134,9 +134,7 @@ def _dense(plan: ModulesPlan, target: Target, seed: int, output: str) -> Run:
     return imp_run(target, place, seed, rates=plan.prune_rates[:1], opts=only)
 
 
-def _subset_run(
-    target: Target, subset: tuple[str, ...], rate: float, seed: int, dense: Run
-) -> Run:
+def _subset_run(target: Target, subset: tuple[str, ...], rate: float, seed: int, dense: Run) -> Run:
     name = f"{subset_name(subset)}-{target.name}-{rate_text(rate)}-seed{seed}"
     folder = f"{dense.folder[: -len(dense.name)]}{name}"
     transfer = Transfer(

@@ -1,6 +1,7 @@
 """From a plan file to a sweep."""
 
 import hashlib
+import itertools
 import json
 import shlex
 from pathlib import Path
@@ -128,5 +129,7 @@ def _command(item: Any, where: str, folder: str, output: str) -> tuple[str, ...]
 
 def _configs(line: tuple[str, ...]) -> list[str]:
     """Return the config files that a command names after ``--config-file``."""
-    pairs = zip(line, line[1:], strict=False)
-    return [path for flag, path in pairs if flag == "--config-file" and Path(path).suffix == ".yaml"]
+    pairs = itertools.pairwise(line)
+    return [
+        path for flag, path in pairs if flag == "--config-file" and Path(path).suffix == ".yaml"
+    ]

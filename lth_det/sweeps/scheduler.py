@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lth_det.sweeps.estimate import Costs, measure
+from lth_det.sweeps.estimate import Costs, disk_mb, measure
 from lth_det.sweeps.executors import Executor, Handle, environment
 from lth_det.sweeps.job import Job, is_locked, read_outcome, sentence
 from lth_det.sweeps.model import Run, Sweep, order
@@ -141,9 +141,11 @@ class Scheduler:
         states = self.states()
         ready = [
             run
-            for run in order(self.sweep.runs)
+            for run in self.sweep.runs
             if states[run.name] == PENDING and all(states[need] == FINISHED for need in run.needs)
         ]
+        if not ready or len(self._started) >= self.parallel:
+            return bool(ready)
         left = {
             run.name: self.costs.of(run).seconds or 1.0
             for run in self.sweep.runs
@@ -211,7 +213,7 @@ class Scheduler:
             return
         # Without a word: the job's own process was killed, but its commands may have come to their end.
         if code in (0, None) and run.is_done():
-            record.update(state=FINISHED)
+            record.update(state=FINISHED, disk_mb=round(disk_mb(run), 3))
             self.costs.measured = measure(self.sweep, self.state)
             self._save()
             self.tell(f"{name} is finished.")
@@ -225,12 +227,14 @@ class Scheduler:
         self.tell(f"{name} FAILED: {reason} (log: {started.job.errors})")
 
     def _block(self) -> None:
+        states = self.states()
+        if not {FAILED, BLOCKED} & set(states.values()):
+            return
         for run in order(self.sweep.runs):
-            record = self._record(run)
-            states = self.states()
             bad = [need for need in run.needs if states[need] in (FAILED, BLOCKED)]
-            if record["state"] == PENDING and bad:
-                record.update(state=BLOCKED, reason=f"needs {', '.join(bad)}")
+            if states[run.name] == PENDING and bad:
+                states[run.name] = BLOCKED
+                self._record(run).update(state=BLOCKED, reason=f"needs {', '.join(bad)}")
                 self.tell(f"{run.name} is blocked: it needs {', '.join(bad)}.")
 
     def _stop(self) -> None:

@@ -188,7 +188,9 @@ def _ticket_source(keys: Keys, kind: str, rates: list[float]) -> dict[str, objec
                 f"{keys.where}: with target, rounds and seeds are those of the target's own runs; leave rounds and seed out."
             )
     found["files"] = files = _files(keys, rates)
-    given = [name for name in ("config", "target") if found.get(name)] + (["files"] if files else [])
+    given = [name for name in ("config", "target") if found.get(name)] + (
+        ["files"] if files else []
+    )
     if len(given) != 1:
         allowed = {"classifier": "config or files", "cross_task": "config, target or files"}
         raise ConfigError(
@@ -218,9 +220,13 @@ def _check(where: str, sources: list[Source], targets: tuple[Target, ...]) -> No
         if source.name == DENSE:
             raise ConfigError(f"{where}: {DENSE} is the name of the dense cells; take another.")
         of = known.get(source.of)
-        if source.kind == "random" and (of is None or not (of.kind == "own" or of.kind in TICKET_KINDS)):
+        if source.kind == "random" and (
+            of is None or not (of.kind == "own" or of.kind in TICKET_KINDS)
+        ):
             raise ConfigError(
                 f"{where}: {source.name} is a control of {source.of!r}, which must be a source with tickets."
             )
         if source.target and source.target not in {target.name for target in targets}:
-            raise ConfigError(f"{where}: {source.name} names the target {source.target}, not in targets.")
+            raise ConfigError(
+                f"{where}: {source.name} names the target {source.target}, not in targets."
+            )

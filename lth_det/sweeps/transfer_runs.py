@@ -113,8 +113,10 @@ def own_run(expansion: Expansion, own: Source, target: Target, seed: int) -> Run
             expansion.place(f"{own.name}-{target.name}-seed{seed}"),
             seed,
             rates=own.rates,
-            control_rounds=[own.rates.index(rate) + 1 for rate in plan.prune_rates],
-            controls=tuple(controls_of(plan, own)),
+            controls=(
+                tuple(controls_of(plan, own)),
+                [own.rates.index(rate) + 1 for rate in plan.prune_rates],
+            ),
             opts=own.opts,
         )
     )
@@ -225,9 +227,7 @@ def _source_run(expansion: Expansion, source: Source, seed: int) -> Run:
     place = expansion.place(f"{source.name}-source-seed{seed}")
     if source.kind == "classifier":
         return expansion.add(
-            classifier_run(
-                source.config, place, seed, rates=source.rates, opts=source.source_opts
-            )
+            classifier_run(source.config, place, seed, rates=source.rates, opts=source.source_opts)
         )
     if source.target:
         target = next(target for target in expansion.plan.targets if target.name == source.target)
