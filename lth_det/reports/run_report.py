@@ -12,6 +12,7 @@ from lth_det.reports.figure_files import add_figure
 from lth_det.reports.folder import replace_folder
 from lth_det.reports.gallery import read_model, write_gallery
 from lth_det.reports.html import Html, Section
+from lth_det.reports.method_parts import method_sections
 from lth_det.reports.run_data import (
     RoundResult,
     RunResults,
@@ -48,6 +49,7 @@ def write_run_report(output_dir: Path) -> Path:
             Section("summary", "Summary", run_summary.summary(results)),
             Section("curves", "AP against sparsity", _curves(results, work)),
             Section("rounds", "Rounds", _rounds(results)),
+            *method_sections(folder, work),
             Section("sparsity", "Where weights were pruned", _sparsity(results, work)),
             Section("classes", "Classes", _classes(results, work)),
             *early_bird_sections(folder, work),
@@ -68,7 +70,12 @@ def _subtitle(results: RunResults) -> str:
     count = len(results.tickets)
     plural = "" if count == 1 else "s"
     name = results.dataset.get("name") or "an unnamed dataset"
-    return f"dense model and {count} ticket{plural}, evaluated on {name}; seed {results.facts.get('seed', 'unknown')}"
+    models = (
+        f"{count} ticket{plural}"
+        if results.dense is None
+        else f"dense model and {count} ticket{plural}"
+    )
+    return f"{models}, evaluated on {name}; seed {results.facts.get('seed', 'unknown')}"
 
 
 def _footer(results: RunResults) -> str:
