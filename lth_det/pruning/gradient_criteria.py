@@ -17,6 +17,8 @@ from lth_det.pruning.criteria import register_criterion
 from lth_det.tickets.differences import list_names, require_equal_shapes
 from lth_det.tickets.rewinding import capture_weights, rewind_
 
+_ROOT = 1 / 8  # keeps what float64 tells apart, from 1e-300 on, within float32
+
 _INPUT_NORMS = ("GroupNorm", "LayerNorm", "InstanceNorm2d")
 
 LossFunction = Callable[[], Tensor]
@@ -144,7 +146,8 @@ class SynFlowCriterion(GradientCriterion):
 
     No data is used (Tanaka et al. 2020, arXiv 2006.05467, eq. 1 and algorithm 1). While scoring, the model is in
     evaluation mode, and its floating parameters and buffers are absolute values in float64 (products over many
-    layers overflow float32); the running means of batch norm are zero. Scores are divided by the largest one. Use it over many rounds
+    layers overflow float32); the running means of batch norm are zero. Scores are divided by the largest one, and
+    of that the eighth root is taken, which keeps their order and fits float32. Use it over many rounds
     (:func:`lth_det.pruning.gradual.prune_gradually`): in one shot whole layers vanish, which the paper shows.
 
     Args:
@@ -170,8 +173,9 @@ class SynFlowCriterion(GradientCriterion):
             with _left_as_it_was(self._model, chosen.values()):
                 scores = dict(self._scores_once(chosen))
         largest = max((float(s.max()) for s in scores.values() if s.numel()), default=0.0)
+        scale = largest if largest > 0 else 1.0
         return {
-            name: (score / largest if largest > 0 else score).float()
+            name: ((score / scale).abs().pow(_ROOT) * score.sign()).float()
             for name, score in scores.items()
         }
 
