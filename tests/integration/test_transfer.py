@@ -16,6 +16,7 @@ from transfer_cases import (
     write_ticket,
 )
 
+from lth_det.cli import transfer_ticket
 from lth_det.d2.checkpoint import load_ticket_into
 from lth_det.d2.module_groups import parameter_table_from_cfg
 from lth_det.d2.train_data import seed_everything
@@ -156,3 +157,50 @@ def test_start_values_from_a_file_of_the_target(classifier, tmp_path):
     torch.save({"model": {**late, "more.weight": torch.ones(2)}}, tmp_path / "other.pth")
     with pytest.raises(MaskMismatchError, match=r"other\.pth.*unexpected more\.weight"):
         command(*words, "--output", tmp_path / "t.safetensors", "--weights", tmp_path / "other.pth")  # fmt: skip
+
+
+def test_a_stages_folder_gives_its_trained_weights(classifier, tmp_path, capsys):
+    network, source, path = classifier
+    stage = tmp_path / "run/round_02"
+    stage.mkdir(parents=True)
+    (stage / "ticket.safetensors").write_bytes(path.read_bytes())
+    trained = {name: value + 1 for name, value in network.state_dict().items()}
+    torch.save({"model": trained}, stage / "model_final.pth")
+    words = ("--config-file", CONFIG, "--kind", "ticket", "--output", tmp_path / "t.safetensors")
+    command(*words, "--source", stage, "--json", "-")
+    report = json.loads(capsys.readouterr().out)  # and nothing else on standard output
+    assert report["source"]["values"] == "model_final.pth of the source"
+    ticket = load_ticket(tmp_path / "t.safetensors")
+    place = f"{UP}res3.0.conv1.weight"
+    assert torch.equal(ticket.weights[place], trained["layer2.0.conv1.weight"])
+    assert torch.equal(ticket.mask[place], source.mask["layer2.0.conv1.weight"])
+    command(*words, "--source", path, "--source-weights", stage / "model_final.pth")
+    assert torch.equal(
+        load_ticket(tmp_path / "t.safetensors").weights[place], ticket.weights[place]
+    )
+    command(*words, "--source", path)  # the file alone: its rewind weights
+    again = load_ticket(tmp_path / "t.safetensors")
+    assert torch.equal(again.weights[place], network.state_dict()["layer2.0.conv1.weight"])
+
+
+def test_mistakes_end_with_code_2_and_one_sentence(classifier, tmp_path, capsys):
+    bare = tmp_path / "bare.safetensors"
+    network = narrow_classifier()
+    write_ticket(bare, network, block_convolutions(network), weights=False)
+    cases = {
+        "is a ticket without weights; use --kind mask": ("--source", bare),
+        "none.safetensors does not exist": ("--source", tmp_path / "none.safetensors"),
+        "exclude each other": ("--source", bare, "--fix", "--preset", "paper"),
+        "--seed is -1": ("--source", bare, "--seed", "-1"),
+    }
+    for sentence, words in cases.items():
+        with pytest.raises(SystemExit) as caught:
+            transfer_ticket.main(
+                [str(word) for word in ("--config-file", CONFIG, "--kind", "ticket",
+                 "--output", tmp_path / "t.safetensors", *words)]
+            )  # fmt: skip
+        message = capsys.readouterr().err
+        assert caught.value.code == 2
+        assert sentence in message
+        assert message.count("\n") == 1
+    assert not (tmp_path / "t.safetensors").exists()
