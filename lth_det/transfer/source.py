@@ -117,6 +117,8 @@ def _ticket_source(path: Path, kind: str, weights_from: Path | None) -> Source:
 
 
 def _checkpoint_source(path: Path, kind: str) -> Source:
+    inputs: InputFacts | None
+    provenance: Provenance | None
     if _is_ticket(path):
         ticket = load_ticket(path)
         if ticket.weights is None:
