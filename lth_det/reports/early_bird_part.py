@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lth_det.reports import html
 from lth_det.reports.figure_files import add_figure
-from lth_det.reports.html import Html, Section
+from lth_det.reports.html import Html
 from lth_det.reports.plots import Drawing, render
 from lth_det.reports.style import GREEN, INK, MUTED, SERIES
 from lth_det.reports.sweep_data import percent
@@ -26,27 +25,9 @@ LEFT_OUT: Final = ("iteration", "groups", "ticket", "to")
 METHOD = (
     "IoU of the mask at an iteration with the final mask, separately for the kept and for the pruned weights. At a high "
     "prune rate two random masks already share most of their pruned weights: the dashed lines are the IoU that chance "
-    "gives. Kappa corrects for it: 0 is chance, 1 is the final mask."
+    "gives. Kappa corrects for it: 0 is chance, 1 is the final mask; where chance keeps the densities of every layer, it is "
+    "lower."
 )
-
-
-def early_bird_sections(run: Path, folder: Path) -> list[Section]:
-    """Return the section of a run that recorded early-bird masks; none where ``early_bird.json`` is missing.
-
-    Args:
-        run: the output folder of the run.
-        folder: where the figure is written.
-    """
-    path = run / "early_bird.json"
-    if not path.exists():
-        return []
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        body = html.note(f"early_bird.json cannot be read ({error}).")
-    else:
-        body = early_bird_part(found if isinstance(found, dict) else {}, folder)
-    return [Section("early-bird", "Early-bird tickets", body)]
 
 
 def early_bird_part(found: Mapping[str, Any], folder: Path, *, name: str = "early_bird") -> Html:
@@ -80,7 +61,7 @@ def stable_sentence(found: Mapping[str, Any]) -> str:
     )
     if stable is None:
         return f"{what} did not become stable in the {final or 'recorded'} iterations."
-    share = f", {100 * stable / final:.0f} % of training" if final else ""
+    share = f", {100 * stable / final:.0f} % of the way to the final mask" if final else ""
     return f"{what} is stable from iteration {stable} on{share}."
 
 
@@ -153,6 +134,13 @@ def _kappa(
             linestyle=style.line if group else "-",
             markersize=5,
             label=group or "all prunable weights",
+        )
+    layered = _column(points, "layer_kappa")
+    if not any(groups) and not all(math.isnan(value) for value in layered):
+        look = SERIES[3]
+        label = "beyond equal layer densities"
+        axes.plot(
+            places, layered, color=look.colour, marker=look.marker, linestyle=":", label=label
         )
     axes.axhline(0, color=INK, linestyle=(0, (4, 3)), linewidth=1.0, label="chance")
 

@@ -31,7 +31,8 @@ PANELS_IN_ROW = 3
 METHOD = (
     "Kappa is the agreement of two masks beyond what masks of the same densities share by chance: 0 is chance, 1 is "
     "equal, below 0 they avoid each other. The second number is the IoU of the kept weights, in brackets its chance "
-    "level. Only parameters that both masks have are compared."
+    'level. "Layers" is kappa against random masks with the same density in every layer: masks of alike layer ratios overlap '
+    "without one weight chosen alike. Only parameters that both masks have are compared."
 )
 
 
@@ -62,6 +63,7 @@ def overlap_table(found: Mapping[str, Any]) -> Table:
         Column("second", "second"),
         Column("group", "module group"),
         Column("kappa", "kappa", ".3f"),
+        Column("layer_kappa", "kappa, layers", ".3f"),
         Column("iou", "IoU, kept", ".3f"),
         Column("chance", "IoU by chance", ".3f"),
         Column("density_first", "density of first", ".1%"),
@@ -135,7 +137,9 @@ def _text(pair: Mapping[str, Any], *, detailed: bool) -> str:
     if not detailed:
         return f"{_number(pair.get('kappa')):.2f}"
     overlap = f"{_number(pair.get('iou')):.2f} ({_number(pair.get('chance')):.2f})"
-    return f"{_number(pair.get('kappa')):.2f}\n{overlap}"
+    layered = _number(pair.get("layer_kappa"))
+    below = "" if math.isnan(layered) else f"\nlayers {layered:.2f}"
+    return f"{_number(pair.get('kappa')):.2f}\n{overlap}{below}"
 
 
 def _pairs(found: Mapping[str, Any], group: str) -> dict[tuple[str, str], Mapping[str, Any]]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from lth_det.errors import LthDetError
 from lth_det.reports import html, run_attributes, run_plots, run_summary, run_tables, sparsity_plots
-from lth_det.reports.early_bird_part import early_bird_sections
 from lth_det.reports.figure_files import add_figure
 from lth_det.reports.folder import replace_folder
 from lth_det.reports.gallery import read_model, write_gallery
@@ -52,7 +51,6 @@ def write_run_report(output_dir: Path) -> Path:
             *method_sections(folder, work),
             Section("sparsity", "Where weights were pruned", _sparsity(results, work)),
             Section("classes", "Classes", _classes(results, work)),
-            *early_bird_sections(folder, work),
             Section("images", "Images", _images(results, work)),
             Section("provenance", "Provenance", _provenance(results)),
         ]

@@ -17,6 +17,7 @@ def make_early_bird(*, points=6, stable_at=300, groups=("backbone", "fpn", "box_
                 "chance_kept": 0.11,
                 "chance_pruned": 0.67,
                 "kappa": 0.4 + 0.6 * (k + 1) / points,
+                "layer_kappa": 0.3 + 0.7 * (k + 1) / points,
                 "iou_previous": None if k == 0 else 0.9,
                 "to": "final",
                 "groups": {
@@ -37,6 +38,7 @@ def make_overlap(names, *, groups=("all", "backbone", "fpn")):
             "second": second,
             "group": group,
             "kappa": 0.8 / (place + 1) - 0.05,
+            "layer_kappa": 0.6 / (place + 1) - 0.05,
             "iou": 0.11 + 0.7 / (place + 1),
             "chance": 0.11,
             "density_first": 0.2,

@@ -309,12 +309,14 @@ def test_the_module_table_names_groups_share_and_sparsity(filled, tmp_path):
 
 def test_the_early_bird_curve_has_chance_and_the_stable_point(filled, tmp_path):
     page = page_of(make_cells(), tmp_path, early_bird=make_early_bird(stable_at=300))
-    assert "is stable from iteration 300 on, 50 % of training." in page
+    assert "is stable from iteration 300 on, 50 % of the way to the final mask." in page
     axes = filled["early_bird"].axes[0]
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert set(drawn["pruned, chance"]) == {0.67}
     assert drawn["pruned weights"][0] == pytest.approx(0.875)
     assert "stable at 300" in drawn
+    kappas = {line.get_label(): line.get_ydata() for line in filled["early_bird"].axes[1].lines}
+    assert kappas["beyond equal layer densities"][0] == pytest.approx(0.3 + 0.7 / 6)
     page = page_of(make_cells(), tmp_path, early_bird=make_early_bird(stable_at=None))
     assert "did not become stable in the 600 iterations" in page
 
@@ -331,7 +333,7 @@ def test_the_overlap_is_symmetric_with_chance_beside_it(filled, tmp_path):
     values = np.ma.filled(axes.images[0].get_array(), np.nan)
     assert (values == values.T).all()
     assert values[0, 1] == pytest.approx(0.75)
-    assert texts_of(axes)[0] == "0.75\n0.81 (0.11)"
+    assert texts_of(axes)[0] == "0.75\n0.81 (0.11)\nlayers 0.55"
     assert "overlap_by_group" in filled
     page = page_of(make_cells(), tmp_path, overlap=make_overlap(NAMES[:1]))
     assert "The overlap needs two tickets or more." in notes_in(page)
