@@ -271,3 +271,18 @@ def test_a_classifier_learns_the_colours(config):
     options = ("solver.max_iter", "60", "pruning.targets", "[0.5]", "solver.checkpoint_period", "0")
     results = run_classifier(config(*options), resume=False)
     assert min(record["metrics"]["top1"] for record in results["rounds"]) > 80
+
+
+def test_scoring_repeats_its_losses_and_leaves_the_statistics(config):
+    trainer = ClassifierStages(config(), tiny_data(), resume=False)
+    weights = trainer.initial_state(3)
+    state = torch.get_rng_state()
+    with trainer.scoring(weights, batches=2, seed=1) as scoring:
+        losses = [float(scoring.loss().detach()) for _ in range(4)]
+        found = scoring.model.state_dict()
+        assert all(torch.equal(found[n], weights[n]) for n in weights if "running" in n)
+    assert losses[:2] == losses[2:]
+    assert losses[0] != losses[1]
+    assert torch.equal(torch.get_rng_state(), state)
+    with trainer.scoring(weights, batches=2, seed=1) as scoring:
+        assert float(scoring.loss().detach()) == losses[0]
