@@ -1,6 +1,7 @@
 """Write a trained ticket as a compact checkpoint (kept weights + mask), and restore the exact dense checkpoint from it."""
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ examples:
     tools/export_ticket.py outputs/mask_rcnn_imp --round 1 --dtype float16 --output small.safetensors
   trained weights and the ticket they were trained under:
     tools/export_ticket.py --weights model_final.pth --ticket ticket.safetensors --output compact.safetensors
+  a smaller network without the channels that died; backbone and pyramid for onnxruntime:
+    tools/export_ticket.py RUN --config-file configs/mask_rcnn_imp.yaml --remove-channels --output narrow.safetensors
+    tools/export_ticket.py RUN --config-file configs/mask_rcnn_imp.yaml --output c.safetensors --onnx features.onnx
   back to the dense checkpoint, for Detectron2's --eval-only MODEL.WEIGHTS; what a file holds:
     tools/export_ticket.py compact.safetensors --restore model_final.pth
     tools/export_ticket.py compact.safetensors
@@ -59,6 +63,22 @@ def build_parser() -> argparse.ArgumentParser:
         choices=tuple(DTYPES),
         help="dtype of kept weights and of other tensors of 2 and more dimensions; default: same, which is exact",
     )
+    detector = parser.add_argument_group("of a detector (needs Detectron2)")
+    detector.add_argument(
+        "--config-file", metavar="F", help="the configuration it was trained with"
+    )
+    detector.add_argument(
+        "--remove-channels",
+        action="store_true",
+        help="cut out channels that no longer matter; outputs stay equal, shapes do not: load the result with "
+        "lth_det.d2.export.load_compact_detector",
+    )
+    detector.add_argument(
+        "--onnx", metavar="ONNX", help="also write backbone and feature pyramid, and check them"
+    )
+    parser.add_argument(
+        "opts", nargs="*", metavar="KEY VALUE", help="changes of the configuration, last"
+    )
     parser.add_argument(
         "--restore", metavar="PTH", help="write the dense checkpoint that COMPACT holds"
     )
@@ -86,7 +106,7 @@ def _export(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.restore:
         raise ConfigError("--output exports and --restore restores; give one of them.")
     dtype = arguments.dtype or "same"
-    source = _source(arguments)
+    source, detector_facts = _of_detector(arguments, _source(arguments))
     about = source.about | {"values": dtype}
     save_compact(arguments.output, source.state, source.mask, dtype=dtype, about=about)
     # Read back and compared: a file that is written is a file that restores.
@@ -97,7 +117,39 @@ def _export(arguments: argparse.Namespace) -> dict[str, Any]:
     # The hash is over names, dtypes, shapes and bytes.
     if weights_sha256(content.state) != weights_sha256(expected):
         raise RuntimeError(f"{arguments.output} does not restore what was exported.")
+    facts |= detector_facts
     return facts
+
+
+def _of_detector(arguments: argparse.Namespace, source: Source) -> tuple[Source, dict[str, Any]]:
+    """Do what needs the configuration: remove channels, write ONNX."""
+    facts: dict[str, Any] = {}
+    if not (arguments.remove_channels or arguments.onnx):
+        return source, facts
+    if not arguments.config_file:
+        raise ConfigError("--remove-channels and --onnx need --config-file F.")
+    from lth_det.d2.export import export_features, without_dead_channels
+    from lth_det.d2.setup_cfg import load_config
+
+    cfg = load_config(arguments.config_file, ["MODEL.WEIGHTS", "", *arguments.opts])
+    if arguments.remove_channels:
+        reduced = without_dead_channels(cfg, source.state, source.mask)
+        removed = sum(removal.channels - len(removal.kept) for removal in reduced.removals)
+        facts["channels"] = {
+            "considered": sum(removal.channels for removal in reduced.removals),
+            "removed": removed,
+            "constant": sum(removal.constant for removal in reduced.removals),
+            "parameters_before": sum(value.numel() for value in source.state.values()),
+            "parameters": sum(value.numel() for value in reduced.state.values()),
+            "layers": [dataclasses.asdict(removal) for removal in reduced.removals],
+        }
+        source = Source(
+            reduced.state, reduced.mask, source.about | {"channels_removed": str(removed)}
+        )
+    if arguments.onnx:
+        report = export_features(cfg, source.state, arguments.onnx)
+        facts["onnx"] = {"file": arguments.onnx, **dataclasses.asdict(report)}
+    return source, facts
 
 
 def _source(arguments: argparse.Namespace) -> Source:
@@ -118,8 +170,8 @@ def _restore(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError(
             "Give --output OUT to export, or a compact checkpoint to restore or look at (see --help)."
         )
-    unused = ("round", "weights", "ticket", "dtype")
-    wrong = [f"--{name}" for name in unused if getattr(arguments, name) is not None]
+    unused = ("round", "weights", "ticket", "dtype", "config_file", "remove_channels", "onnx")
+    wrong = [f"--{name.replace('_', '-')}" for name in unused if getattr(arguments, name)]
     if wrong:
         raise ConfigError(f"{', '.join(wrong)} is for exporting, which needs --output OUT.")
     content = load_compact(path)
@@ -160,6 +212,18 @@ def facts_text(facts: dict[str, Any]) -> str:
         + f"; {facts['kept']:,} of {facts['masked']:,} masked weights are kept."
     )
     lines += [f"{name}: {text}" for name, text in sorted(facts["about"].items())]
+    if "channels" in facts:
+        found = facts["channels"]
+        lines.append(
+            f"{found['removed']:,} of {found['considered']:,} channels between layers removed ({found['constant']:,} without "
+            f"weights stay: their constant cannot move), {found['parameters']:,} of {found['parameters_before']:,} values left."
+        )
+    if "onnx" in facts:
+        found = facts["onnx"]
+        lines.append(
+            f"{found['file']}: {found['bytes']:,} bytes, {found['zeros']:,} of {found['weights']:,} weights are zero; "
+            f"onnxruntime's outputs differ by {found['largest_difference']:.1e} at most. Zeros make it no faster."
+        )
     if "restored" in facts:
         lines.append(f"The dense checkpoint is in {facts['restored']}.")
     return "\n".join(lines) + "\n"
@@ -167,4 +231,4 @@ def facts_text(facts: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Entry point of ``tools/export_ticket.py``; ends the process with 0, 1 or 2."""
-    run_tool(lambda: run(build_parser().parse_args(argv)))
+    run_tool(lambda: run(build_parser().parse_intermixed_args(argv)))

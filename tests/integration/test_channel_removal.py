@@ -9,7 +9,8 @@ from small_cfg import ROOT, small_cfg
 
 from lth_det.d2.channel_chains import channel_chains
 from lth_det.d2.setup_cfg import load_config
-from lth_det.export.channels import fit_shapes_, remove_channels_
+from lth_det.export.channel_shapes import fit_shapes_
+from lth_det.export.channels import remove_channels_
 
 pytestmark = pytest.mark.d2
 
@@ -89,7 +90,7 @@ def test_outputs_are_equal_and_the_result_loads_strictly(tmp_path, make):
         assert torch.allclose(first, second, rtol=0, atol=2e-5 * float(first.abs().max()))
     fresh = build(cfg)
     state = copy.deepcopy(model.state_dict())
-    fit_shapes_(fresh, state)
+    fit_shapes_(fresh, channel_chains(fresh), state)
     fresh.load_state_dict(state)
     for first, second in zip(after, outputs(fresh), strict=True):
         assert torch.equal(first, second)
