@@ -1,6 +1,7 @@
+#!/usr/bin/env python
 """Seconds per training iteration of the demo for several thread and worker counts, measured in turn in one run.
 
-Example: python benchmarks/thread_count.py --config-file configs/mask_rcnn_imp.yaml --threads 1 2 --workers 0 1
+    python benchmarks/thread_count.py --threads 1 2 --workers 0 1      # about 90 seconds
 
 Each setting runs in a process of its own; the settings are interleaved over the repetitions, so that a change in the
 machine's load meets all of them. Printed: the median time of a step, and its ratio to the first setting.
@@ -13,6 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.common import ROOT, finish, parser, table
 
 WARM_UP = 5
 
@@ -44,22 +49,23 @@ def measure(config_file: str, threads: int, workers: int, steps: int) -> float:
 
 def main() -> None:
     """Measure every combination and print a table and JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--config-file", default="configs/mask_rcnn_imp.yaml")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument(
+    made = parser(__doc__ or "")
+    made.add_argument("--config-file", default=str(ROOT / "configs/mask_rcnn_imp.yaml"))
+    made.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    made.add_argument("--workers", type=int, nargs="+", default=[0, 1])
+    made.add_argument("--steps", type=int, default=20)
+    made.add_argument("--repeat", type=int, default=3)
+    made.add_argument(
         "--one", nargs=2, type=int, metavar=("THREADS", "WORKERS"), help=argparse.SUPPRESS
     )
-    options = parser.parse_args()
+    options = made.parse_args()
     if options.one:
         seconds = measure(options.config_file, *options.one, options.steps)
         print(json.dumps(seconds))
         return
+    if options.quick:
+        options.config_file = str(ROOT / "configs/quick/mask_rcnn_imp.yaml")
+        options.threads, options.workers, options.steps, options.repeat = [1], [0], 1, 1
     settings = [(threads, workers) for threads in options.threads for workers in options.workers]
     found: dict[tuple[int, int], list[float]] = {setting: [] for setting in settings}
     for _ in range(options.repeat):
@@ -76,10 +82,20 @@ def main() -> None:
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             found[setting].append(json.loads(output.strip().splitlines()[-1]))
     first = statistics.median(found[settings[0]])
-    print("threads  workers  s/iteration  ratio")
-    for (threads, workers), seconds in found.items():
-        median = statistics.median(seconds)
-        print(f"{threads:7d}  {workers:7d}  {median:11.3f}  {median / first:5.2f}")
+    rows = [
+        (
+            str(threads),
+            str(workers),
+            f"{statistics.median(seconds):.3f}",
+            f"{statistics.median(seconds) / first:.2f}",
+        )
+        for (threads, workers), seconds in found.items()
+    ]
+    figures = {
+        f"{threads} threads, {workers} workers": seconds
+        for (threads, workers), seconds in found.items()
+    }
+    finish(options, figures, table(("threads", "data workers", "s/iteration", "ratio"), rows))
 
 
 if __name__ == "__main__":
