@@ -73,6 +73,10 @@ def check_live_plan(plan: ImpPlan, what: str) -> None:
         raise ConfigError(
             f"{what} decides masks while it trains; LTH.SCOPE sensitivity, which measures a trained network, is not for it."
         )
+    if plan.mask_from != "trained":
+        raise ConfigError(
+            f"{what} decides masks on the live weights; LTH.MASK_FROM {plan.mask_from} is not for it, set it to 'trained'."
+        )
 
 
 def scope_in_words(scope: str, layer_ratios: str) -> str:

@@ -108,3 +108,5 @@ def test_what_cannot_be_done_is_refused(tmp_path):
         run(tmp_path, gradual=dataclasses.replace(GRADUAL, initial=0.9))
     with pytest.raises(ConfigError, match="SCOPE sensitivity"):
         run(tmp_path, plan=dataclasses.replace(PLAN, scope="sensitivity"))
+    with pytest.raises(ConfigError, match="MASK_FROM start is not for it"):
+        run(tmp_path, plan=dataclasses.replace(PLAN, mask_from="start"))
