@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         state = SweepState.load(sweep.output)
         if not arguments.report_only:
             _run_all(sweep, state, costs, parallel, redo_changed=arguments.redo_changed)
-        return _finish(sweep, state, arguments.json)
+        return _finish(sweep, state, arguments)
 
 
 def _run_all(
@@ -136,14 +136,14 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, old)
 
 
-def _finish(sweep: Sweep, state: SweepState, json_target: str | None) -> int:
+def _finish(sweep: Sweep, state: SweepState, arguments: argparse.Namespace) -> int:
     """Write the matrix and the report, say what failed, and return the exit code."""
     if sweep.cells:
-        matrix, page = write_matrix(sweep, state)
+        matrix, page = write_matrix(sweep, state, again=arguments.report_only)
         for verdict in matrix.get("verdicts", []):
             sys.stderr.write(f"{verdict['target']}, {verdict['metric']}: {verdict['sentence']}\n")
-        if json_target:
-            write_json_option(json_target, matrix)
+        if arguments.json:
+            write_json_option(arguments.json, matrix)
         sys.stderr.write(f"Report: {page}\n")
     unfinished = [run for run in sweep.runs if state.state_of(run) != FINISHED]
     if not unfinished:

@@ -10,6 +10,7 @@ from lth_det.env import package_versions
 from lth_det.errors import LthDetError
 from lth_det.io import atomic_write_json
 from lth_det.sweeps.collect import collect
+from lth_det.sweeps.job import read_small
 from lth_det.sweeps.listing import progress_text
 from lth_det.sweeps.model import Sweep
 from lth_det.sweeps.scheduler import Scheduler
@@ -83,8 +84,15 @@ class SweepOutput:
             handle.write(text)
 
 
-def write_matrix(sweep: Sweep, state: SweepState) -> tuple[dict[str, Any], Path]:
+def write_matrix(
+    sweep: Sweep, state: SweepState, *, again: bool = True
+) -> tuple[dict[str, Any], Path]:
     """Write ``cells.json``, ``matrix.json``, ``overlap.json`` and the report; return the matrix and the page.
+
+    Args:
+        sweep: the plan.
+        state: what is known about its runs.
+        again: write them even when the cells are those of the last time.
 
     Raises:
         LthDetError: a file cannot be written, or results are damaged.
@@ -94,6 +102,9 @@ def write_matrix(sweep: Sweep, state: SweepState) -> tuple[dict[str, Any], Path]
 
     folder = Path(sweep.output)
     cells = collect(sweep, state, package_versions())
+    known, page = read_small(folder / "matrix.json"), folder / "report" / "index.html"
+    if not again and known and page.exists() and cells == read_small(folder / "cells.json"):
+        return known, page
     atomic_write_json(folder / "cells.json", cells)
     matrix = summarise(cells)
     atomic_write_json(folder / "matrix.json", matrix)
