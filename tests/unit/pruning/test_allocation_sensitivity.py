@@ -80,8 +80,8 @@ def test_a_cliff_is_not_crossed_half_way():
 
 
 def test_equal_losses_are_spread_evenly():
-    curves = dict.fromkeys("ab", SensitivityCurve((0.0, 0.5, 0.8), (0.0, 0.0, 1.0)))
-    assert cheapest_counts({"a": 100, "b": 100}, curves, 100) == {"a": 50, "b": 50}
+    curves = dict.fromkeys("ab", SensitivityCurve((0.0, 0.4, 0.8, 0.9), (0.0, 0.0, 0.0, 1.0)))
+    assert cheapest_counts({"a": 100, "b": 100}, curves, 80) == {"a": 40, "b": 40}
 
 
 def test_many_groups_are_still_met_exactly(monkeypatch):
