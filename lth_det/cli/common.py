@@ -83,5 +83,5 @@ def read_json(path: str) -> Any:
     try:
         with open(path, encoding="utf-8") as handle:
             return json.load(handle)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LthDetError(f"{path} cannot be read as JSON ({error}); check the path.") from error

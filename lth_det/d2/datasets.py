@@ -11,6 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.coco import load_coco_json
 from detectron2.data.datasets.pascal_voc import register_pascal_voc
 
+from lth_det.d2.image_names import check_image_names
 from lth_det.data.shapes import (
     KEYPOINT_FLIP_PAIRS,
     KEYPOINT_NAMES,
@@ -162,7 +163,7 @@ def check_dataset_available(name: str) -> None:
             raise DataError(_missing(name, str(image_list), metadata.get("made_by")))
     json_file = metadata.get("json_file")
     if json_file and "://" not in json_file:
-        _check_json(Path(json_file))
+        _check_json(Path(json_file), metadata.get("image_root"))
 
 
 def _missing(name: str, path: str, made_by: str | None = None) -> str:
@@ -177,7 +178,7 @@ def _missing(name: str, path: str, made_by: str | None = None) -> str:
     )
 
 
-def _check_json(path: Path) -> None:
+def _check_json(path: Path, image_root: str | None) -> None:
     try:
         with path.open("rb") as handle:
             start, size = handle.read(1), path.stat().st_size
@@ -186,11 +187,13 @@ def _check_json(path: Path) -> None:
         if start != b"{" or not end.endswith(b"}"):
             raise ValueError("it does not start with { and end with }")
         if size > _PARSED_BYTES:
+            check_image_names(path, None, image_root)
             return
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path} cannot be read as JSON ({error}); the file is damaged: fetch or unpack it again."
         ) from error
     if not {"images", "categories"} <= content.keys():
         raise DataError(f"{path} is not a COCO annotation file: it lacks 'images' or 'categories'.")
+    check_image_names(path, content, image_root)

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 _TYPE_MISMATCH = re.compile(
     r"Type mismatch \(<class '(.+?)'> vs\. <class '(.+?)'>\).* for config key: (\S+)$"
 )
+_MOST_NODES = 100_000
 _NODE_TYPE = "detectron2.config.config.CfgNode"
 _MERGE_ERRORS = (KeyError, ValueError, TypeError, AssertionError, AttributeError)
 
@@ -90,6 +91,10 @@ def _merge_file(cfg: Any, config_file: str) -> None:
         raise ConfigError(f"The config file {config_file} does not exist; check --config-file.")
     # Detectron2's merge_from_file reads the file again, then converts keys of older versions.
     loaded = _read(cfg, str(path))
+    if _expanded(loaded, _MOST_NODES) > _MOST_NODES:
+        raise ConfigError(
+            f"{config_file} holds more than {_MOST_NODES} values once its YAML aliases are written out; it is no config file."
+        )
     if not isinstance(loaded, dict):
         raise ConfigError(
             f"{config_file} holds no keys; a config file has lines such as 'KEY: VALUE'."
@@ -118,13 +123,31 @@ def _read(cfg: Any, path: str) -> Any:
             f"{error.filename or path} cannot be read ({error.strerror}); check the _BASE_ entries of {path}."
         ) from error
     except RecursionError as error:
-        raise ConfigError(f"The _BASE_ entries of {path} go round in a circle.") from error
+        raise ConfigError(
+            f"The _BASE_ entries of {path} go round in a circle, or its values are nested too deeply."
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a text file in UTF-8.") from error
     except _MERGE_ERRORS as error:
         raise ConfigError(
             f"{path} or a _BASE_ of it is empty or holds something else than keys and values ({_message(error)})."
         ) from error
+
+
+def _expanded(value: Any, most: int) -> int:
+    """Return the number of values with aliases written out, or one more than ``most`` as soon as that is known.
+
+    A few lines of aliases of aliases stand for billions of values, which merging would copy one by one.
+    """
+    count, waiting = 0, [value]
+    while waiting and count <= most:
+        item = waiting.pop()
+        count += 1
+        if isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+    return count
 
 
 def _unknown_keys(

@@ -7,9 +7,19 @@ from typing import Any
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
-from lth_det.d2.checkpoint import UNREADABLE
 from lth_det.errors import RunError
 from lth_det.io import atomic_path, atomic_write
+from lth_det.tickets.checkpoint_file import UNREADABLE, why_unreadable
+from lth_det.transfer.pickles import load_array_pickle
+
+
+def _zoo_checkpoint(content: Any) -> Any:
+    """Return the content of a model zoo's ``.pkl`` in the form that ``DetectionCheckpointer`` expects."""
+    if not isinstance(content, dict) or ("model" in content and "__author__" in content):
+        return content
+    blobs = content.get("blobs", content)
+    kept = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
+    return {"model": kept, "__author__": "Caffe2", "matching_heuristics": True}
 
 
 class StrictCheckpointer(DetectionCheckpointer):
@@ -34,11 +44,22 @@ class StrictCheckpointer(DetectionCheckpointer):
         return rest
 
     def _load_file(self, filename: str) -> Any:
+        # Not Detectron2's reader: it unpickles .pkl files, and with an older torch .pth files too.
+        if filename.endswith(".pkl"):
+            return _zoo_checkpoint(load_array_pickle(filename))
         try:
-            return super()._load_file(filename)
+            content = torch.load(filename, map_location="cpu", weights_only=True)
         except UNREADABLE as error:
-            reason = str(error).split("\n", maxsplit=1)[0]
-            raise RunError(f"{filename} cannot be read as a checkpoint ({reason}).") from error
+            raise RunError(f"{filename} {why_unreadable(error)}.") from error
+        if not isinstance(content, dict):
+            raise RunError(f"{filename} holds something else than named tensors.")
+        if filename.endswith(".pyth") and isinstance(content.get("model_state"), dict):
+            return {
+                "model": content["model_state"],
+                "__author__": "pycls",
+                "matching_heuristics": True,
+            }
+        return content if "model" in content else {"model": content}
 
     def _load_model(self, checkpoint: Any) -> Any:
         try:

@@ -237,7 +237,7 @@ def read_analysis(source: Mapping[str, Any] | Path | str) -> Analysis:
         raise InputError(
             f"The analysis {path} cannot be read ({error.strerror or error})."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"The analysis {path} is not valid JSON ({error}); run the analysis again."
         ) from error

@@ -125,7 +125,7 @@ def _pair(
     item: LostObject, analysis: Analysis, model: str, *, place: str, files: tuple[Path, Path]
 ) -> Html:
     root, target = files
-    image, corner = cut_out(images.read_image(root / item.file_name), item.box)
+    image, corner = cut_out(images.read_image_of(root, item.file_name), item.box)
     picture = Picture(0, item.file_name, image.shape[1], image.shape[0])
     truth = Mark("truth", "", item.box)
     views = [

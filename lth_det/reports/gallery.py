@@ -143,7 +143,7 @@ def _strip(
     files: tuple[Path, Path],
 ) -> Html:
     root, folder = files
-    image = images.read_image(root / picture.file_name)
+    image = images.read_image_of(root, picture.file_name)
     if image.shape[:2] != (picture.height, picture.width):
         raise DataError(
             f"The image {root / picture.file_name} has {image.shape[1]} x {image.shape[0]} pixels, but the ground truth "

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lth_det.errors import DataError
+from lth_det.io import inside
 from lth_det.reports.marks import Mark, Panel
 from lth_det.reports.style import BLUE, GREEN, ORANGE, PURPLE, VERMILION
 
@@ -25,6 +26,20 @@ PANEL_WIDTH = 400
 PAGE_SIDE = 640
 MARGIN = 8
 TITLE_HEIGHT = 24
+
+
+def read_image_of(root: Path, name: str) -> np.ndarray:
+    """Read the image that an annotation file names, as :func:`read_image` does, if it lies below ``root``.
+
+    Raises:
+        DataError: the name leads out of the folder, or the file is missing or no image.
+    """
+    path = inside(root, name)
+    if path is None:
+        raise DataError(
+            f"The annotation file names the image {name[:100]!r}, which does not lie in {root}; images outside are not shown."
+        )
+    return read_image(path)
 
 
 def read_image(path: Path) -> np.ndarray:

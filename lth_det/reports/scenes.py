@@ -85,7 +85,7 @@ def read_scenes(path: Path) -> Scenes:
         pictures = {int(entry["id"]): _picture(entry) for entry in raw["images"]}
         categories = {int(entry["id"]): _category(entry) for entry in raw["categories"]}
         objects = _by_image((entry["image_id"], _item(entry, 1.0)) for entry in raw["annotations"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise DataError(
             f"{path} is not a ground-truth file in COCO format ({error!r}); check the file."
         ) from error
@@ -108,7 +108,7 @@ def read_detections(path: Path) -> Mapping[int, tuple[Item, ...]]:
             if float(entry["score"]) >= LOWEST_SCORE
         )
         by_image = _by_image(good)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise InputError(
             f"{path} is not a list of detections in COCO format ({error!r}); check the file."
         ) from error
@@ -123,7 +123,7 @@ def _read_json(path: Path, kind: type[DataError] | type[InputError], what: str) 
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise kind(f"The {what} {path} cannot be read ({error.strerror or error}).") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise kind(f"The {what} {path} is not valid JSON ({error}).") from error
 
 

@@ -49,6 +49,23 @@ class _ArrayUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it names {module}.{name}") from None
 
 
+def load_array_pickle(path: str | os.PathLike[str]) -> Any:
+    """Return what a ``.pkl`` file of Detectron2's model zoo holds: arrays, numbers, texts, lists and dictionaries.
+
+    Raises:
+        DataError: the file cannot be read, or names anything else.
+    """
+    try:
+        with Path(path).open("rb") as handle:
+            return _ArrayUnpickler(handle, encoding="latin1").load()
+    except (*UNREADABLE, RecursionError, MemoryError) as error:
+        reason = (str(error) or type(error).__name__).split("\n", maxsplit=1)[0]
+        raise DataError(
+            f"{path} cannot be read as a pickle of NumPy arrays ({reason}); load it where you trust it and save its "
+            "arrays as tensors: torch.save({name: torch.from_numpy(a) for name, a in arrays.items()}, 'weights.pth')."
+        ) from error
+
+
 def read_array_pickle(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Return the arrays of a ``.pkl`` file of Detectron2's model zoo as tensors, by their names in the file.
 
@@ -58,15 +75,7 @@ def read_array_pickle(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     Raises:
         DataError: the file cannot be read, holds no arrays, or names anything that is no array.
     """
-    try:
-        with Path(path).open("rb") as handle:
-            content: Any = _ArrayUnpickler(handle, encoding="latin1").load()
-    except UNREADABLE as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
-        raise DataError(
-            f"{path} cannot be read as a pickle of NumPy arrays ({reason}); load it where you trust it and save its "
-            "arrays as tensors: torch.save({name: torch.from_numpy(a) for name, a in arrays.items()}, 'weights.pth')."
-        ) from error
+    content = load_array_pickle(path)
     for key in ("model", "blobs"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
