@@ -96,6 +96,8 @@ def test_a_done_file_of_other_commands_does_not_count(tmp_path):
     changed = [make_run(tmp_path, "a", commands=[("y",)]), make_run(tmp_path, "b", "a")]
     with pytest.raises(RunError, match=r"differently \(a: 'x', now 'y'\).*--redo-changed"):
         run_sweep(make_sweep(tmp_path, changed), FakeExecutor(changed))
+    # In a dry run nothing is claimed.
+    assert SweepState.load(tmp_path).state_of(changed[0]) == "pending"
     executor = FakeExecutor(changed)
     run_sweep(make_sweep(tmp_path, changed), executor, redo_changed=True)
     assert executor.started == ["a", "b"]
@@ -137,6 +139,19 @@ def test_results_of_a_command_that_failed_afterwards_are_not_finished(tmp_path):
     (Path(runs[0].folder) / "done").write_text("")
     state, _ = run_sweep(make_sweep(tmp_path, runs), FakeExecutor(runs, codes={"a": 1}))
     assert state.records["a"]["state"] == "failed"
+    again = FakeExecutor(runs)
+    run_sweep(make_sweep(tmp_path, runs), again)
+    assert again.started == ["a"]
+
+
+def test_a_failure_behind_the_back_of_a_killed_scheduler_is_tried_again(tmp_path):
+    runs = [make_run(tmp_path, "a")]
+    run_sweep(make_sweep(tmp_path, runs), FakeExecutor(runs))
+    state = SweepState.load(tmp_path)
+    state.records["a"]["state"] = "running"
+    state.save(make_sweep(tmp_path, runs))
+    assert state.state_of(runs[0]) == "finished"
+    (state.job_folder("a") / "outcome.json").write_text('{"exit_code": 1, "seconds": 1}')
     again = FakeExecutor(runs)
     run_sweep(make_sweep(tmp_path, runs), again)
     assert again.started == ["a"]
