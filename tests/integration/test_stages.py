@@ -13,7 +13,7 @@ from lth_det.d2.module_groups import parameter_table_from_cfg
 from lth_det.d2.plan import imp_plan
 from lth_det.d2.progress import ProgressHook, RunProgress
 from lth_det.d2.stages import DetectorStages
-from lth_det.d2.trainer import LotteryTrainer, _mask_gradients
+from lth_det.d2.trainer import LotteryTrainer, gradients_masked
 from lth_det.experiments.protocols import Stage
 from lth_det.tickets.mask import Mask
 from lth_det.tickets.rewinding import capture_weights
@@ -186,7 +186,7 @@ def test_gradients_are_masked_where_clipping_would_see_them(tmp_path):
         cfg = small_cfg(
             tmp_path, "LTH.MASK_GRADIENTS", choice, "SOLVER.CLIP_GRADIENTS.ENABLED", str(clipping)
         )
-        assert _mask_gradients(cfg) is expected
+        assert gradients_masked(cfg) is expected
 
 
 @pytest.mark.parametrize(
