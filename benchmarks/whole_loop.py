@@ -1,0 +1,292 @@
+#!/usr/bin/env python
+"""Where the time of a run goes: data loading, training step, masks, evaluation, start-up; and evaluators side by side.
+
+    python benchmarks/whole_loop.py                          # two minutes
+
+The demo's detector trains under a mask for some iterations with its real data loader and is evaluated once, all in one
+process; the time of every hook is added up. The same predictions then go through Detectron2's evaluator and ours (which
+adds AP by attribute), in turn. Start-up is a process that imports what ``train_net.py`` does and builds nothing.
+Options of the step (channels-last, bfloat16 autocast) are tried on the same model in turn; they are no configuration keys.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from detectron2.evaluation import COCOEvaluator
+from detectron2.utils.events import EventStorage
+
+from benchmarks.common import GPU_NOT_MEASURED, ROOT, finish, interleaved, median, parser, table
+from benchmarks.detectors import images, magnitude_mask
+from lth_det.d2.datasets import register_all
+from lth_det.d2.evaluation import build_evaluator
+from lth_det.d2.hooks import MaskHook
+from lth_det.d2.setup_cfg import load_config
+from lth_det.d2.trainer import LotteryTrainer, RoundOptions
+
+IMPORTS = (
+    "import warnings; warnings.simplefilter('ignore'); import lth_det.d2.run, lth_det.cli.train_net"
+)
+
+
+def configuration(folder: str, *, quick: bool, iterations: int) -> Any:
+    """Return the demo's configuration (or the small one of the smoke test) for so many iterations."""
+    register_all()
+    name = "configs/quick/mask_rcnn_imp.yaml" if quick else "configs/mask_rcnn_imp.yaml"
+    options = ["OUTPUT_DIR", folder, "SOLVER.MAX_ITER", str(iterations), "SOLVER.STEPS", "()"]
+    options += ["TEST.EVAL_PERIOD", "0", "LTH.REWIND.ITERATION", "1"]
+    return load_config(str(ROOT / name), options)
+
+
+def profile(cfg: Any) -> dict[str, float]:
+    """Train a masked round and evaluate it; return seconds by part."""
+    seconds: dict[str, float] = {}
+    start = time.perf_counter()
+    trainer = LotteryTrainer(cfg, RoundOptions(seed=1))
+    mask = magnitude_mask(cfg, trainer.model, density=0.2)
+    ours = MaskHook(mask, mask_gradients=False)
+    trainer.register_hooks([ours])
+    trainer._hooks.insert(1, trainer._hooks.pop())  # its place in a run
+    _add_up(trainer, "run_step", seconds, "data and step")
+    _add_up(trainer, "test", seconds, "evaluation")
+    for hook in trainer._hooks:
+        part = "masks" if hook is ours else f"hook {type(hook).__name__}"
+        for moment in ("before_train", "before_step", "after_step", "after_train"):
+            _add_up(hook, moment, seconds, part)
+    seconds["build trainer and data set"] = time.perf_counter() - start
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        trainer.train()
+    total = time.perf_counter() - start
+    seconds["data loading"] = sum(v for v, _ in trainer.storage.history("data_time").values())
+    seconds["forward, backward, optimizer"] = seconds.pop("data and step") - seconds["data loading"]
+    # The evaluation runs inside Detectron2's EvalHook, the files are written by the other hooks.
+    hooks = sum(seconds.pop(name) for name in list(seconds) if name.startswith("hook "))
+    seconds["other hooks (writers, checkpoints, sparsity)"] = max(hooks - seconds["evaluation"], 0)
+    seconds["all of training and evaluation"] = total
+    return seconds
+
+
+def _add_up(owner: Any, name: str, seconds: dict[str, float], part: str) -> None:
+    function = getattr(owner, name)
+    seconds.setdefault(part, 0.0)
+
+    def timed(*arguments: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return function(*arguments)
+        finally:
+            seconds[part] += time.perf_counter() - start
+
+    vars(owner)[name] = timed
+
+
+def evaluators(cfg: Any, repeats: int) -> dict[str, float]:
+    """Return median seconds of inference, and of Detectron2's evaluator and ours on the same predictions."""
+    name = cfg.DATASETS.TEST[0]
+    model = LotteryTrainer.build_model(cfg).eval()
+    loader = LotteryTrainer.build_test_loader(cfg, name)
+    start = time.perf_counter()
+    with torch.no_grad():
+        found = [(inputs, model(inputs)) for inputs in loader]
+    seconds = {"inference": time.perf_counter() - start}
+    folder = Path(cfg.OUTPUT_DIR)
+    ours = cfg.clone()
+    ours.defrost()
+    ours.LTH.ATTRIBUTE_AP = True
+
+    def job(make: Callable[[], Any]) -> Callable[[], None]:
+        def run() -> None:
+            evaluator = make()
+            evaluator.reset()
+            for inputs, outputs in found:
+                evaluator.process(inputs, outputs)
+            with contextlib.redirect_stdout(io.StringIO()):
+                evaluator.evaluate()
+
+        return run
+
+    jobs = {
+        "Detectron2's COCOEvaluator": job(
+            lambda: COCOEvaluator(name, output_dir=str(folder / "plain"), use_fast_impl=False)
+        ),
+        "ours, with AP by attribute": job(
+            lambda: build_evaluator(ours, name, str(folder / "attributes"))
+        ),
+    }
+    interleaved(jobs, 1)
+    return seconds | {key: median(values) for key, values in interleaved(jobs, repeats).items()}
+
+
+def options(cfg: Any, repeats: int, side: int) -> dict[str, float]:
+    """Return median seconds of a training step with options that are no configuration keys."""
+    torch.manual_seed(0)
+    model = LotteryTrainer.build_model(cfg)
+    batch = images(cfg.SOLVER.IMS_PER_BATCH, side)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
+
+    def step(*, half: bool) -> None:
+        torch.manual_seed(1)
+        with EventStorage(0), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = sum(model(batch).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    def plain() -> None:
+        model.to(memory_format=torch.contiguous_format)
+        step(half=False)
+
+    def last() -> None:
+        model.to(memory_format=torch.channels_last)
+        step(half=False)
+
+    def half() -> None:
+        model.to(memory_format=torch.contiguous_format)
+        step(half=True)
+
+    jobs = {"float32": plain, "float32, channels-last": last, "bfloat16 autocast": half}
+    interleaved(jobs, 1)
+    return {key: median(values) for key, values in interleaved(jobs, repeats).items()}
+
+
+def side_by_side(*, quick: bool) -> dict[str, float]:
+    """Return seconds per iteration of the demo alone with one and two threads, and of two runs at the same time."""
+    script = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks/thread_count.py")]
+    script += ["--steps", "2" if quick else "30"]
+    if quick:
+        script += ["--config-file", str(ROOT / "configs/quick/mask_rcnn_imp.yaml")]
+
+    def steps(threads: int, runs: int) -> float:
+        # The threads are set inside; the variables keep OpenMP from starting more.
+        command = [*script, "--one", str(threads), "0"]
+        started = [
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            )
+            for _ in range(runs)
+        ]
+        found = [json.loads(run.communicate()[0].strip().splitlines()[-1]) for run in started]
+        return float(sum(found) / len(found))
+
+    return {
+        "one run, 1 thread": steps(1, 1),
+        "one run, 2 threads": steps(2, 1),
+        "two runs side by side, 1 thread each": steps(1, 2),
+    }
+
+
+def start_up(repeats: int) -> float:
+    """Return median seconds of a process that imports what a run does."""
+    command = [sys.executable, "-c", IMPORTS]
+
+    def run() -> None:
+        subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+
+    return median(interleaved({"import": run}, repeats)["import"])
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    """Return the tables."""
+    parts = figures["profile"]
+    total = parts["all of training and evaluation"]
+    rows = [
+        (name, f"{value:.2f}", f"{100 * value / total:.1f} %")
+        for name, value in parts.items()
+        if name not in ("build trainer and data set", "all of training and evaluation")
+    ]
+    rows += [("all of the above and the rest", f"{total:.2f}", "100 %")]
+    once = [
+        ("start-up: imports", f"{figures['start_up']:.2f}"),
+        ("start-up: trainer and data set", f"{parts['build trainer and data set']:.2f}"),
+    ]
+    found = figures["evaluators"]
+    plain = found["Detectron2's COCOEvaluator"]
+    ours = found["ours, with AP by attribute"]
+    whole = found["inference"]
+    steps = figures["options"]
+    base = steps["float32"]
+    return "\n\n".join(
+        [
+            f"{figures['iterations']} iterations under a mask and one evaluation:",
+            table(("part", "s", "share"), rows),
+            table(("once for each process", "s"), once),
+            "Evaluation of a round:",
+            table(
+                ("part", "s", "ratio"),
+                [
+                    ("inference", f"{whole:.2f}", ""),
+                    ("Detectron2's COCOEvaluator", f"{plain:.3f}", "1.00"),
+                    ("ours, with AP by attribute", f"{ours:.3f}", f"{ours / plain:.2f}"),
+                    (
+                        "inference + ours / inference + Detectron2's",
+                        "",
+                        f"{(whole + ours) / (whole + plain):.3f}",
+                    ),
+                ],
+            ),
+            "With `LTH.ATTRIBUTE_AP False` our evaluator is Detectron2's own. Options of the training step:",
+            table(
+                ("step", "s", "ratio"),
+                [(name, f"{value:.3f}", f"{value / base:.2f}") for name, value in steps.items()],
+            ),
+            "Runs of a sweep on this machine (iterations of all runs together):",
+            table(
+                ("how", "s/iteration of a run", "iterations per s", "ratio"),
+                [
+                    (
+                        name,
+                        f"{value:.3f}",
+                        f"{(2 if 'two runs' in name else 1) / value:.2f}",
+                        f"{(2 if 'two runs' in name else 1) * figures['runs']['one run, 1 thread'] / value:.2f}",
+                    )
+                    for name, value in figures["runs"].items()
+                ],
+            ),
+            f"On a GPU: {GPU_NOT_MEASURED}.",
+        ]
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    made = parser(__doc__ or "")
+    made.add_argument("--iterations", type=int, default=150)
+    made.add_argument("--threads", type=int, default=1)
+    arguments = made.parse_args()
+    torch.set_num_threads(arguments.threads)
+    logging.disable(logging.INFO)
+    quick = arguments.quick
+    iterations = 6 if quick else arguments.iterations
+    repeats = 1 if quick else 5
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = configuration(folder, quick=quick, iterations=iterations)
+        figures = {
+            "iterations": iterations,
+            "profile": profile(cfg),
+            "evaluators": evaluators(cfg, repeats),
+            "options": options(cfg, repeats, side=64 if quick else 128),
+            "runs": side_by_side(quick=quick),
+            "start_up": start_up(1 if quick else 3),
+        }
+    finish(arguments, figures, markdown(figures))
+
+
+if __name__ == "__main__":
+    main()
