@@ -49,7 +49,8 @@ SCENARIOS = {
     "two_processes": (2, "configs/quick/faster_rcnn_imp.yaml", ("LTH.TARGETS", "(0.6,)")),
 }  # fmt: skip
 KINDS = ("time", "time", "before", "half", "after")
-MOST_WRITES = 30
+MOST_WRITES = 8
+LATEST = 0.35  # of the undisturbed run's time: several kills on the way to its end
 PATIENCE = 300.0
 
 
@@ -160,7 +161,7 @@ def kill_once(scenario: str, folder: Path, seconds: float, chance: random.Random
     kind = chance.choice(KINDS)
     deadly = None if kind == "time" else (kind, chance.randint(1, MOST_WRITES))
     run = Run(scenario, folder, deadly_write=deadly)
-    moment = chance.uniform(0.02, 1.0) * seconds if deadly is None else PATIENCE
+    moment = chance.uniform(0.02, LATEST) * seconds if deadly is None else PATIENCE
     ended = run.wait(moment)
     how = "after a time" if deadly is None else f"{kind} a write"
     if not ended:
