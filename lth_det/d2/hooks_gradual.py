@@ -75,7 +75,8 @@ class GradualHook(MethodHook):
         """Return the mask (packed bits by name) and the prunings so far, for checkpoints."""
         return {
             **super().state_dict(),
-            "mask": {} if self._mask is None else _pack(self._mask),
+            # A resumed run may save before its training begins, which is when the loaded mask is taken up.
+            "mask": dict(self._loaded) if self._mask is None else _pack(self._mask),
             "prunings": [list(point) for point in self._prunings],
         }
 
