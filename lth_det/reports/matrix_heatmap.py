@@ -113,9 +113,8 @@ def _cell(
         axes.text(column, row, "no result", ha="center", va="center", color=MUTED, bbox=box)
         return
     change = _change(matrix, name, target, rate)
-    best = matrix.verdicts.get((target.name, rate, target.metric), {})
-    wins = name != DENSE and best.get("winner") == name and best.get("runner_up") is not None
-    star = " *" if wins and best.get("larger_than_seed_noise") else ""
+    wins = matrix.won(name, target, rate)
+    star = " *" if wins is not None and wins["larger_than_seed_noise"] else ""
     text = f"{found['mean']:.1f}"
     text += f" \u00b1 {found['std']:.1f}" if found["std"] is not None else ""
     text += star if math.isnan(change) else f"\n({signed(change)}){star}"

@@ -12,7 +12,7 @@ NOTHING = "-"
 
 LATEX_RULE = (
     "Mean over seeds $\\pm$ seed standard deviation ($n - 1$). Bold: highest mean of the column among the tickets and "
-    "controls. A star: it leads the second by more than seed noise (Tukey--Kramer 95 \\% interval above 0)."
+    "controls of like network sparsity. A star: it leads the second by more than seed noise (Tukey--Kramer 95 \\% interval above 0)."
 )
 
 
@@ -161,10 +161,10 @@ def _latex_cell(matrix: Matrix, name: str, target: Target, rate: float) -> str:
     if row is None:
         return "--"
     spread = "" if row["std"] is None else rf" \pm {row['std']:.2f}"
-    verdict = matrix.verdicts.get((target.name, rate, target.metric), {})
-    if name == DENSE or verdict.get("winner") != name or verdict.get("runner_up") is None:
+    won = matrix.won(name, target, rate)
+    if won is None:
         return f"${row['mean']:.2f}{spread}$"
-    star = r"^{*}" if verdict.get("larger_than_seed_noise") else ""
+    star = r"^{*}" if won["larger_than_seed_noise"] else ""
     return rf"$\mathbf{{{row['mean']:.2f}}}{spread}{star}$"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lth_det.errors import RunError
-from lth_det.reports.run_data import task_title
+from lth_det.reports.run_scores import task_title
 
 DENSE = "dense"
 
@@ -33,7 +33,7 @@ class Matrix:
         labels: source -> name for people.
         controls: names of the sources that are controls.
         rows: (source, target, prune rate, metric) -> row of the summary.
-        verdicts: (target, prune rate, metric) -> verdict.
+        verdicts: by target, prune rate, metric and class of like network sparsity.
     """
 
     raw: Mapping[str, Any]
@@ -42,11 +42,25 @@ class Matrix:
     labels: Mapping[str, str]
     controls: frozenset[str]
     rows: Mapping[tuple[str, str, float, str], Mapping[str, Any]]
-    verdicts: Mapping[tuple[str, float, str], Mapping[str, Any]]
+    verdicts: tuple[Mapping[str, Any], ...]
 
     def row(self, source: str, target: Target, rate: float) -> Mapping[str, Any] | None:
         """Return the row of ``source`` on ``target`` in the target's own metric, or ``None``."""
         return self.rows.get((source, target.name, rate, target.metric))
+
+    def verdicts_of(self, target: Target) -> list[Mapping[str, Any]]:
+        """Return the verdicts in the target's own metric, by ascending prune rate and sparsity."""
+        own = [
+            v for v in self.verdicts if (v["target"], v["metric"]) == (target.name, target.metric)
+        ]
+        return sorted(own, key=lambda v: (v["prune_rate"], v["sparsity"] or 0.0))
+
+    def won(self, source: str, target: Target, rate: float) -> Mapping[str, Any] | None:
+        """Return the verdict that ``source`` won against at least one other, or ``None``."""
+        for entry in self.verdicts_of(target):
+            if entry["prune_rate"] == rate and entry["winner"] == source and entry["runner_up"]:
+                return entry
+        return None
 
     def dense(self, target: Target) -> Mapping[str, Any] | None:
         """Return the row of the dense model of ``target``, or ``None``."""
@@ -104,7 +118,7 @@ def read_matrix(raw: Mapping[str, Any]) -> Matrix:
         labels={DENSE: DENSE, **{s["name"]: str(s.get("label") or s["name"]) for s in sources}},
         controls=frozenset(str(source["name"]) for source in sources if source.get("control")),
         rows={(r["source"], r["target"], r["prune_rate"], r["metric"]): r for r in raw["summary"]},
-        verdicts={(v["target"], v["prune_rate"], v["metric"]): v for v in raw.get("verdicts", [])},
+        verdicts=tuple(raw.get("verdicts", [])),
     )
 
 

@@ -186,12 +186,10 @@ def _write_tables(view: Matrix, work: Path) -> None:
 def _markdown(view: Matrix) -> str:
     parts = [f"# {_title(view)}\n", f"{_subtitle(view)}\n"]
     sentences = [
-        f"- {target.label}, {metric_title(target.metric)}, prune rate {100 * rate:.4g} %: {entry['sentence']}"
+        f"- {target.label}, {metric_title(target.metric)}, prune rate {100 * entry['prune_rate']:.4g} %: "
+        f"{entry['sentence']}"
         for target in view.targets
-        for (name, rate, metric), entry in sorted(
-            view.verdicts.items(), key=lambda item: item[0][1]
-        )
-        if (name, metric) == (target.name, target.metric)
+        for entry in view.verdicts_of(target)
     ]
     for target in view.targets if view.is_modules else ():
         table = to_markdown(modules_parts.modules_table(view, target))

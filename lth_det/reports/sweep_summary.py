@@ -19,7 +19,8 @@ METHOD = (
 )
 PICKED = (
     "The winner and the second are named after looking at the results, so their interval is Tukey and Kramer's: it "
-    "holds for all pairs of the sources at that prune rate at once. The corrected p takes all verdicts of the metric "
+    "holds for all pairs of the sources ranked together at once. Ranked together are sources of one prune rate whose "
+    "network sparsities are near to each other: a backbone ticket leaves the other modules dense. The corrected p takes all verdicts of the metric "
     "into account (Holm). Differences to dense and to the random control are intervals of one comparison each: read a "
     "whole column of them with care."
 )
@@ -55,6 +56,7 @@ def verdicts_part(matrix: Matrix) -> Html:
     columns = (
         Column("target", "target"),
         Column("prune_rate", "prune rate", ".1%"),
+        Column("sparsity", "sparsity", ".1%"),
         Column("metric", "metric"),
         Column("winner", "winner"),
         Column("runner_up", "second"),
@@ -69,6 +71,7 @@ def verdicts_part(matrix: Matrix) -> Html:
         (
             named.get(entry["target"], entry["target"]),
             entry["prune_rate"],
+            entry["sparsity"],
             entry["metric"],
             matrix.labels.get(entry["winner"] or ""),
             matrix.labels.get(entry["runner_up"] or ""),
@@ -78,7 +81,7 @@ def verdicts_part(matrix: Matrix) -> Html:
             entry["p_holm"],
             entry["larger_than_seed_noise"],
         )
-        for entry in matrix.verdicts.values()
+        for entry in matrix.verdicts
     ]
     return html.details("Table of all verdicts", html.table(make_table(columns, rows)))
 
@@ -145,11 +148,8 @@ def _target(matrix: Matrix, target: Target) -> Html:
     if cards:
         parts.append(html.cards(cards))
     sentences = [
-        f"Prune rate {percent(rate)}: {entry['sentence']}{_beside(matrix, target, entry)}"
-        for (name, rate, metric), entry in sorted(
-            matrix.verdicts.items(), key=lambda item: item[0][1]
-        )
-        if (name, metric) == (target.name, target.metric)
+        f"Prune rate {percent(entry['prune_rate'])}: {entry['sentence']}{_beside(matrix, target, entry)}"
+        for entry in matrix.verdicts_of(target)
     ]
     sentences += [
         row["sentence"]
@@ -174,18 +174,21 @@ def _cards(matrix: Matrix, target: Target) -> list[tuple[str, str, str]]:
     if noise["std"] is not None:
         words = f"pooled over {noise['cells']} cells, {noise['df']} degrees of freedom"
         items.append(("Seed noise (std)", f"{noise['std']:.2f}", words))
-    for rate in matrix.rates():
-        entry = matrix.verdicts.get((target.name, rate, target.metric))
-        row = matrix.row(entry["winner"], target, rate) if entry and entry["winner"] else None
+    for entry in matrix.verdicts_of(target):
+        rate = entry["prune_rate"]
+        row = matrix.row(entry["winner"], target, rate) if entry["winner"] else None
         if row is not None:
             words = f"{row['mean']:.1f} \u2013 {_decision(entry)}"
             name = wrap(matrix.labels[row["source"]], width=40, lines=1)
-            items.append((f"Best at prune rate {percent(rate)}", name, words))
+            near = (
+                "" if entry["sparsity"] is None else f", sparsity {100 * entry['sparsity']:.0f} %"
+            )
+            items.append((f"Best at prune rate {percent(rate)}{near}", name, words))
     return items[:8]
 
 
-def _decision(entry: Mapping[str, Any] | None) -> str:
-    decided = None if entry is None else entry["larger_than_seed_noise"]
+def _decision(entry: Mapping[str, Any]) -> str:
+    decided = entry["larger_than_seed_noise"]
     if decided is None:
         return "not compared with noise"
     return "larger than seed noise" if decided else "within seed noise"

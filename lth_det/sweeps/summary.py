@@ -18,7 +18,13 @@ from lth_det.sweeps.summary_noise import (
     pooled_noise,
 )
 from lth_det.sweeps.summary_values import DENSE, Key, Values, metric_names, read_values
-from lth_det.sweeps.summary_verdicts import Contest, add_holm, matching_control, verdict
+from lth_det.sweeps.summary_verdicts import (
+    Contest,
+    add_holm,
+    alike_in_sparsity,
+    matching_control,
+    verdict,
+)
 
 
 def summarise(cells: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +36,8 @@ def summarise(cells: Mapping[str, Any]) -> dict[str, Any]:
       ``high`` of the mean, ``values`` by seed, ``sparsity_mean``, and the differences ``vs_dense`` and ``vs_random``
       (paired by seed; see :func:`lth_det.sweeps.summary_noise.as_row`), the latter with the name of the ``control``.
     - ``noise``: target -> metric -> pooled seed standard deviation ``std``, its ``df`` and the number of ``cells``.
-    - ``verdicts``: per target, prune rate and metric (see :func:`lth_det.sweeps.summary_verdicts.verdict`).
+    - ``verdicts``: per target, prune rate, class of like network sparsity, and metric (see
+      :func:`lth_det.sweeps.summary_verdicts.verdict` and ``alike_in_sparsity``).
     - ``modules``: the table of a module-wise sweep, else empty.
     - ``not_computable``: cells that ran but lack a metric.
 
@@ -132,10 +139,12 @@ def _verdicts(
             rate for name in competing for rate in values.rates_of(name, target["name"]) if rate
         }
         for rate in sorted(rates):
+            classes = alike_in_sparsity(values, competing, target["name"], rate)
             for metric in metric_names(cells, target):
-                contest = Contest(target["name"], rate, metric, named)
                 noise = noises[target["name"], metric]
-                if any(values.of(contest.key(name)) for name in competing):
-                    found.append(verdict(contest, values, noise, competing))
+                for members, sparsity in classes:
+                    contest = Contest(target["name"], rate, metric, named, sparsity)
+                    if any(values.of(contest.key(name)) for name in members):
+                        found.append(verdict(contest, values, noise, members))
     add_holm(found)
     return found

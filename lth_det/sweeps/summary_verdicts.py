@@ -12,16 +12,27 @@ from lth_det.sweeps.summary_noise import Difference, Noise, as_row, difference, 
 from lth_det.sweeps.summary_values import DENSE, Key, Values
 
 ALPHA = 0.05
+APART = 0.05
+"""Network sparsities (0-1) further apart than this are not ranked with each other."""
 
 
 @dataclass(frozen=True)
 class Contest:
-    """One target, prune rate and metric, in which sources compete; ``labels`` are the sources' names for people."""
+    """One target, prune rate and metric, in which sources compete.
+
+    Attributes:
+        target: name of the target.
+        prune_rate: of the tickets.
+        metric: its name.
+        labels: source -> name for people.
+        sparsity: mean network sparsity of the sources, where others have the same prune rate but another sparsity.
+    """
 
     target: str
     prune_rate: float
     metric: str
     labels: Mapping[str, str]
+    sparsity: float | None = None
 
     def key(self, source: str) -> Key:
         """Return where the values of ``source`` in this contest are."""
@@ -45,6 +56,8 @@ def verdict(
         "target": contest.target,
         "prune_rate": contest.prune_rate,
         "metric": contest.metric,
+        "sparsity": contest.sparsity,
+        "sources": ranked,
         "winner": ranked[0] if ranked else None,
         "runner_up": ranked[1] if len(ranked) > 1 else None,
         "compared": len(ranked),
@@ -75,6 +88,40 @@ def verdict(
         }
         found["sentence"] = _sentence(contest, found, apart)
     return found
+
+
+def alike_in_sparsity(
+    values: Values, sources: Sequence[str], target: str, prune_rate: float
+) -> list[tuple[list[str], float | None]]:
+    """Return the sources that may be ranked with each other, sparsest class last, each with its mean network sparsity.
+
+    A ticket of the backbone and one of the whole network have the same prune rate and very different sparsities: which of
+    them has the higher AP says nothing about which is the better ticket. Sorted by sparsity, a new class begins where
+    neighbours are more than :data:`APART` away. A single class has the sparsity ``None``: there is nothing to tell apart.
+    Sources whose sparsity is unknown are in the first class.
+    """
+    known = {
+        name: fmean(found)
+        for name in sources
+        if (found := values.sparsity.get((name, target, prune_rate)))
+    }
+    classes: list[list[str]] = [[]]
+    last: float | None = None
+    for name in sorted(known, key=lambda name: known[name]):
+        if last is not None and known[name] - last > APART:
+            classes.append([])
+        classes[-1].append(name)
+        last = known[name]
+    classes[0] += [name for name in sources if name not in known]
+    if len(classes) == 1:
+        return [(list(sources), None)]
+    return [
+        (
+            [name for name in sources if name in members],
+            fmean(known[n] for n in members if n in known),
+        )
+        for members in classes
+    ]
 
 
 def add_holm(verdicts: Sequence[dict[str, Any]]) -> None:
@@ -126,14 +173,20 @@ def _rank(source: Mapping[str, Any]) -> int:
 def _too_few(contest: Contest, ranked: Sequence[str]) -> str:
     if not ranked:
         return "No source has a result yet."
-    return f"Only {contest.labels[ranked[0]]} has a result yet; nothing to compare it with."
+    return f"{_among(contest)}only {contest.labels[ranked[0]]} has a result yet; nothing to compare it with."
+
+
+def _among(contest: Contest) -> str:
+    if contest.sparsity is None:
+        return ""
+    return f"of the tickets near {100 * contest.sparsity:.0f} % network sparsity, "
 
 
 def _sentence(contest: Contest, found: Mapping[str, Any], apart: Difference) -> str:
     winner, second = contest.labels[found["winner"]], contest.labels[found["runner_up"]]
-    lead = f"{winner} leads {second} by {points(apart.mean, contest.metric)}"
+    lead = f"{_among(contest)}{winner} leads {second} by {points(apart.mean, contest.metric)}"
     if apart.mean == 0.0:
-        lead = f"{winner} and {second} are equal"
+        lead = f"{_among(contest)}{winner} and {second} are equal"
     seeds = f"{apart.n} seed{'' if apart.n == 1 else 's'}" if apart.paired else "different seeds"
     if found["low"] is None:
         return f"{lead} ({seeds}, no interval: no cell has two seeds): whether that is seed noise is not known."

@@ -159,10 +159,18 @@ def test_the_latex_table_is_balanced_and_bold_is_the_best(finished):
     assert all(line.count("&") - line.count(r"\&") == 4 for line in body[1:])
     assert r"\multicolumn{2}{c}{shapes, boxes: box AP}" in body[0]
     assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}" in text
-    bold = [line for line in body if "mathbf" in line]
-    assert len(bold) == 1
-    assert bold[0].startswith("own ticket")
-    assert bold[0].count("mathbf") == 4
+    matrix = json.loads((finished / "matrix.json").read_text())
+    named = {source["name"]: source["label"] for source in matrix["sources"]}
+    # One winner for each target, prune rate and class of like sparsity, in the target's own metric.
+    own = {(target["name"], target["metric"]) for target in matrix["targets"]}
+    won = {
+        named[v["winner"]]
+        for v in matrix["verdicts"]
+        if v["runner_up"] and (v["target"], v["metric"]) in own
+    }
+    bold = {line.split("&")[0].strip(): line.count("mathbf") for line in body if "mathbf" in line}
+    assert bold["own ticket"] == 4
+    assert set(bold) == {label.replace("%", r"\%").replace("_", r"\_") for label in won}
     assert "Bold: highest mean" in text
     assert text.isascii()
 
@@ -185,9 +193,16 @@ def test_the_heatmap_shows_differences_to_dense_and_the_winner(filled, tmp_path)
     assert image.get_array()[1, 0] == pytest.approx(row["vs_dense"]["mean"])
     assert image.norm.vmin == -image.norm.vmax
     bold = [text.get_text() for text in panels[0].texts if text.get_weight() == "bold"]
-    assert len(bold) == 2
-    assert all(text.endswith("*") for text in bold)
-    assert bold[0].startswith(f"{row['mean']:.1f} \u00b1 {row['std']:.1f}")
+    won = [
+        v
+        for target in matrix["targets"]
+        for v in matrix["verdicts"]
+        if (v["target"], v["metric"], v["prune_rate"]) == (target["name"], target["metric"], 0.8)
+        and v["runner_up"]
+    ]
+    assert len(bold) == len(won) >= 2
+    assert sum(text.endswith("*") for text in bold) == sum(v["larger_than_seed_noise"] for v in won)
+    assert any(text.startswith(f"{row['mean']:.1f} \u00b1 {row['std']:.1f}") for text in bold)
 
 
 def test_the_colours_have_one_end_for_all_panels(filled, tmp_path):

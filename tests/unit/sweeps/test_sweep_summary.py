@@ -145,6 +145,30 @@ def test_the_verdict_is_corrected_for_picking_the_best():
     assert found["sentence"].endswith("within seed noise, not decidable with 2 seeds.")
 
 
+def test_only_sources_of_like_sparsity_are_ranked_together():
+    # A whole-network ticket at prune rate 0.8 (79 %), and two backbone tickets of the same prune rate (31 and 33 %).
+    cells = sweep(
+        [
+            *(cell("dense", 0.0, seed, 50.0 + seed) for seed in (1, 2)),
+            *(cell("own", 0.8, seed, 40.0 + seed, sparsity=0.79) for seed in (1, 2)),
+            *(cell("random", 0.8, seed, 30.0 + seed, sparsity=0.79) for seed in (1, 2)),
+            *(cell("cls", 0.8, seed, 60.0 + 2 * seed, sparsity=0.31) for seed in (1, 2)),
+            *(cell("mag", 0.8, seed, 55.0 + seed, sparsity=0.33) for seed in (1, 2)),
+        ],
+        sources=("own", "cls", "random", "mag"),
+    )
+    low, high = summarise(cells)["verdicts"]
+    assert (low["winner"], low["runner_up"], low["sources"]) == ("cls", "mag", ["cls", "mag"])
+    assert low["sparsity"] == pytest.approx(0.32)
+    assert (high["winner"], high["runner_up"], high["compared"]) == ("own", "random", 2)
+    assert low["sentence"].startswith("of the tickets near 32 % network sparsity, cls ticket leads")
+    for entry in cells["cells"]:
+        entry["sparsity"] = 0.79 if entry["prune_rate"] else 0.0
+    (one,) = summarise(cells)["verdicts"]
+    assert (one["sparsity"], one["compared"]) == (None, 4)
+    assert one["sentence"].startswith("cls ticket leads")
+
+
 def test_a_clear_lead_is_called_larger_than_seed_noise():
     cells = two_seeds()
     for entry in cells["cells"]:
