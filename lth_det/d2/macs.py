@@ -14,20 +14,42 @@ from lth_det.tickets.scope import ParameterTable
 
 
 def count_macs(cfg: Any, table: ParameterTable, mask: Mask) -> dict[str, Any]:
-    """Return dense and remaining MACs of one forward pass, JSON-ready.
+    """Return dense and remaining MACs of one forward pass by module group, JSON-ready.
+
+    ``ticket`` counts each layer's MACs times its density: what hardware could save that skips every zero, not what
+    dense kernels do. What is counted, and on which image, is said by :func:`macs_by_layer`.
+
+    Args:
+        cfg: a configuration; its model is built anew on the CPU.
+        table: the model's parameters.
+        mask: of the prunable ones.
+    """
+    counted = macs_by_layer(cfg)
+    groups = table.group_of
+    by_group: dict[str, dict[str, int]] = {}
+    for name, macs in counted["layers"].items():
+        density = mask.kept_in(name) / mask.numel_in(name) if name in mask else 1.0
+        row = by_group.setdefault(groups[name], {"dense": 0, "ticket": 0})
+        row["dense"] += macs
+        row["ticket"] += round(macs * density)
+    return {
+        "image": counted["image"],
+        "dense": sum(row["dense"] for row in by_group.values()),
+        "ticket": sum(row["ticket"] for row in by_group.values()),
+        "groups": {group: by_group[group] for group in table.groups if group in by_group},
+    }
+
+
+def macs_by_layer(cfg: Any) -> dict[str, Any]:
+    """Return the dense MACs of one forward pass: ``{"image": [height, width], "layers": {parameter: MACs}}``.
 
     Convolutions (transposed too) and linear layers are counted; the rest of a detector is small beside them. The image
     has the test size of the configuration at aspect ratio 4:3. Every region that the configuration allows is
     processed (``POST_NMS_TOPK_TEST`` proposals, ``DETECTIONS_PER_IMAGE`` detections), so the figures are upper bounds
     that depend neither on weights nor on content.
 
-    ``ticket`` counts each layer's MACs times its density: what hardware could save that skips every zero, not what
-    dense kernels do.
-
     Args:
         cfg: a configuration; its model is built anew on the CPU.
-        table: the model's parameters.
-        mask: of the prunable ones.
     """
     model = build_model(_all_regions(cfg)).eval()
     with torch.no_grad():
@@ -38,19 +60,9 @@ def count_macs(cfg: Any, table: ParameterTable, mask: Mask) -> dict[str, Any]:
     image = torch.zeros(3, height, width)
     with _counting(model) as layers, torch.no_grad():
         model([{"image": image, "height": height, "width": width}])
-    groups = table.group_of
-    by_group: dict[str, dict[str, int]] = {}
-    for owner, macs in layers.items():
-        name = f"{owner}.weight"
-        density = mask.kept_in(name) / mask.numel_in(name) if name in mask else 1.0
-        row = by_group.setdefault(groups[name], {"dense": 0, "ticket": 0})
-        row["dense"] += macs
-        row["ticket"] += round(macs * density)
     return {
         "image": [height, width],
-        "dense": sum(row["dense"] for row in by_group.values()),
-        "ticket": sum(row["ticket"] for row in by_group.values()),
-        "groups": {group: by_group[group] for group in table.groups if group in by_group},
+        "layers": {f"{owner}.weight": macs for owner, macs in layers.items()},
     }
 
 
