@@ -25,7 +25,7 @@ setup(
     # lth_det.d2 says how when it is missing.
     install_requires=[*ANALYSIS, *PLOTS, "torch>=2.4", "safetensors>=0.4", "fvcore>=0.1.5"],
     extras_require={
-        "classify": ["torchvision"],
+        "classify": ["torchvision", "PyYAML", "Pillow"],
         "sweep": ["submitit", "PyYAML"],
         "export": ["onnx", "onnxruntime"],
         "dev": [
@@ -44,6 +44,14 @@ setup(
             "lth-train-net = lth_det.cli.train_net:main",
             "lth-inspect-ticket = lth_det.cli.inspect_ticket:main",
             "lth-analyze-coco = lth_det.cli.analyze_coco:main",
-        ]
+            "lth-train-classifier = lth_det.cli.train_classifier:main",
+            "lth-transfer-ticket = lth_det.cli.transfer_ticket:main",
+            "lth-compare-tickets = lth_det.cli.compare_tickets:main",
+            "lth-report-comparison = lth_det.cli.report_comparison:main",
+            "lth-export-ticket = lth_det.cli.export_ticket:main",
+            "lth-convert-torchvision = lth_det.cli.convert_torchvision:main",
+        ],
+        # The entry has the module's name, so that `-p lth_det.testing.plugin` beside it registers it once.
+        "pytest11": ["lth_det.testing.plugin = lth_det.testing.plugin"],
     },
 )
