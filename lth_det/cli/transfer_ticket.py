@@ -28,6 +28,7 @@ examples:
 
 docs/transfer.md describes every source, what moves and what does not.
 """
+ALL_GROUPS = "all"
 _KINDS = ("ticket", "mask", "magnitude", "checkpoint")
 
 
@@ -68,7 +69,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="checkpoint of the source network whose values replace the ticket's rewind weights",
     )
-    add("--groups", metavar="G,G", help="module groups that move")
+    add(
+        "--groups",
+        metavar="G,G",
+        help="module groups that move, and that alone are prunable; all: every group moves, and what is prunable is left "
+        "to the configuration, as in a run of its own",
+    )
     add(
         "--scope",
         choices=("global", "uniform", "erk"),
@@ -118,7 +124,10 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = ["LTH.PRESET", arguments.preset] if arguments.preset else []
     cfg = load_config(arguments.config_file, [*arguments.options, *overrides])
     groups = _names(arguments.groups)
-    target = transfer_target(cfg, seed=arguments.seed, groups=groups)
+    everything = groups is not None and list(groups) == [ALL_GROUPS]
+    target = transfer_target(cfg, seed=arguments.seed, groups=None if everything else groups)
+    if everything:
+        groups = list(dict.fromkeys(target.groups.values()))
     source = _with_preprocessing(source, target, arguments.source_preprocessing)
     request = TransferRequest(
         groups=groups,

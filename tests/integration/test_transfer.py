@@ -144,6 +144,23 @@ def test_groups_can_be_chosen(keypoints, tmp_path):
                 "keypoint_head", "--output", tmp_path / "t.safetensors")  # fmt: skip
 
 
+def test_all_groups_leave_what_is_prunable_to_the_configuration(tmp_path):
+    cfg = small_cfg(tmp_path, task="mask")
+    model = trained_like(build_model(cfg))
+    torch.save({"model": model.state_dict()}, tmp_path / "dense.pth")
+    command("--config-file", CONFIG, "--source", tmp_path / "dense.pth", "--kind", "magnitude",
+            "--prune-rate", 0.8, "--groups", "all", "--source-preprocessing", "target",
+            "--output", tmp_path / "t.safetensors")  # fmt: skip
+    ticket = load_ticket(tmp_path / "t.safetensors")
+    prunable = parameter_table_from_cfg(cfg, model).prunable_names
+    assert set(ticket.mask) == set(prunable)  # stem and predictors stay dense, as in a run
+    values = torch.cat([model.state_dict()[name].abs().flatten() for name in prunable])
+    threshold = values.kthvalue(round(0.8 * len(values))).values
+    for name in prunable:
+        kept = model.state_dict()[name].abs() > threshold
+        assert torch.equal(ticket.mask[name].bool(), kept)
+
+
 def test_start_values_from_a_file_of_the_target(classifier, tmp_path):
     cfg = small_cfg(tmp_path, task="mask")
     late = capture_weights(trained_like(build_model(cfg), seed=9).state_dict())
