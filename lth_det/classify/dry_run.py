@@ -10,8 +10,8 @@ from lth_det.classify.groups import classifier_table
 from lth_det.classify.key_names import own_key_names
 from lth_det.classify.models import build_model
 from lth_det.classify.plan import imp_plan
-from lth_det.classify.text import aligned
 from lth_det.experiments.decide import check_plan, decide_mask
+from lth_det.reports.terminal import aligned
 from lth_det.tickets.summary import sparsity_summary
 
 # Classes of the data sets as published; a configuration may name others (data.options.classes), ImageNet folders too.
@@ -83,7 +83,7 @@ def dry_run_text(report: Mapping[str, Any]) -> str:
         ]
         for row in report["rounds"]
     ]
-    return "\n".join(lines) + "\n\n" + aligned(rows)
+    return "\n".join(lines) + "\n\n" + aligned(rows) + "\n"
 
 
 def _class_count(config: ClassifyConfig) -> int:

@@ -100,7 +100,7 @@ def run_transfer(config: ClassifyConfig, *, resume: bool) -> dict[str, Any]:
     """Run the source task of ``config.transfer`` (or find it finished), then the transfers; return the table.
 
     ``config.output`` gets ``source`` (the source run), a folder for each training, ``results.json``, and the table as
-    ``transfer.json``, ``transfer.csv`` and ``transfer.txt``. The source run takes seed, threads and device from
+    ``transfer.json``, ``transfer.csv``, ``transfer.txt`` and ``report/index.html``. The source run takes seed, threads and device from
     ``config``.
 
     Args:
@@ -130,7 +130,7 @@ def run_transfer(config: ClassifyConfig, *, resume: bool) -> dict[str, Any]:
         results = experiment()
         table = transfer_rows(experiment.cells, results)
         write_transfer_tables(run.root, table)
-        logger.info("The table is in %s", run.root / "transfer.txt")
+        logger.info("The report is in %s", run.root / "report" / "index.html")
     return table
 
 

@@ -4,25 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lth_det.classify.text import aligned, percent
 from lth_det.classify.transfer import Cell
 from lth_det.io import atomic_write, atomic_write_json
-from lth_det.reports.tables import Column, make_table, to_csv
+from lth_det.reports.tables import to_csv
+from lth_det.reports.terminal import aligned, two_digits
+from lth_det.reports.transfer_page import rows_table, write_transfer_page
 
 FORMAT_VERSION = 1
-_COLUMNS = (
-    Column("finetune", "fine-tuning"),
-    Column("head_layers", "head layers", "d"),
-    Column("source_round", "source round", "d"),
-    Column("source_prune_rate", "source prune rate", ".1%"),
-    Column("source_top1", "source top-1", ".2f"),
-    Column("start", "start"),
-    Column("prune_rate", "prune rate", ".1%"),
-    Column("sparsity", "sparsity", ".1%"),
-    Column("top1", "top-1", ".2f"),
-    Column("top5", "top-5", ".2f"),
-    Column("stage", "stage"),
-)
 
 
 def transfer_rows(cells: Sequence[Cell], results: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,11 +52,11 @@ def transfer_rows(cells: Sequence[Cell], results: Mapping[str, Any]) -> dict[str
 
 
 def write_transfer_tables(folder: Path, table: Mapping[str, Any]) -> None:
-    """Write ``transfer.json``, ``transfer.csv`` and ``transfer.txt`` into ``folder``."""
+    """Write ``transfer.json``, ``transfer.csv``, ``transfer.txt`` and the page ``report/index.html`` into ``folder``."""
     atomic_write_json(folder / "transfer.json", table)
-    rows = [[row[column.key] for column in _COLUMNS] for row in table["rows"]]
-    atomic_write(folder / "transfer.csv", to_csv(make_table(_COLUMNS, rows)))
+    atomic_write(folder / "transfer.csv", to_csv(rows_table(table)))
     atomic_write(folder / "transfer.txt", transfer_text(table))
+    write_transfer_page(table, folder)
 
 
 def transfer_text(table: Mapping[str, Any]) -> str:
@@ -83,9 +71,11 @@ def transfer_text(table: Mapping[str, Any]) -> str:
             row["finetune"],
             f"{row['head_layers']} fc",
             f"{100 * row['source_prune_rate']:.1f} %",
-            percent(row["source_top1"]),
+            two_digits(row["source_top1"]),
         ]
         values.setdefault(key, {})[row["start"]] = row["top1"]
     rows = [head]
-    rows += [[*line, *(percent(values[key].get(s)) for s in starts)] for key, line in lines.items()]
-    return f"top-1 on {table['task']}, seed {table['seed']}\n{aligned(rows, left=2)}"
+    rows += [
+        [*line, *(two_digits(values[key].get(s)) for s in starts)] for key, line in lines.items()
+    ]
+    return f"top-1 on {table['task']}, seed {table['seed']}\n{aligned(rows, left=2)}\n"

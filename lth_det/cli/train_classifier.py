@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from lth_det.classify.config_file import load_config
     from lth_det.classify.dry_run import dry_run, dry_run_text
-    from lth_det.classify.text import results_text
+    from lth_det.reports.terminal import rounds_text
 
     config = load_config(arguments.config_file, arguments.options)
     if arguments.dry_run:
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             from lth_det.classify.run import run_classifier
 
             report = run_classifier(config, resume=arguments.resume)
-            text = results_text(report)
+            text = rounds_text(report) + "\n"
     if arguments.json != "-":
         sys.stdout.write(text)
     if arguments.json:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lth_det.errors import InputError
-from lth_det.reports.run_data import TASK_TITLES
+from lth_det.reports.run_scores import TASK_TITLES
 
 SCHEMA_VERSION = 1
 MAIN_AXES = ("size", "frequency", "difficulty")

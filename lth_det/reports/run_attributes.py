@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from lth_det.reports.plots import Drawing, render, sparsity_axis, sparsity_position
-from lth_det.reports.run_data import RunResults, task_title
+from lth_det.reports.run_data import RunResults
+from lth_det.reports.run_scores import task_title
 from lth_det.reports.style import INK, SERIES
 from lth_det.reports.tables import Column, Table, make_table
 

@@ -15,14 +15,14 @@ from typing import Any
 
 from lth_det.errors import RunError
 from lth_det.io import inside
+from lth_det.reports.run_scores import TASK_TITLES, score_of, task_of
 
 GROUP_ORDER = (
     *("stem", "backbone", "fpn", "rpn", "box_head", "mask_head", "keypoint_head", "res5"),
     *("predictors", "other"),
 )
 WORTH_COMPARING = 10.0
-"""AP of the dense model (0-100) below which "as good as dense" says nothing."""
-TASK_TITLES = {"bbox": "Box", "segm": "Mask", "keypoints": "Keypoint"}
+"""Points (0-100) that the dense model must have above chance; below that, "as good as dense" says nothing."""
 
 
 @dataclass(frozen=True)
@@ -104,20 +104,23 @@ class RunResults:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Tasks with an ``AP`` in any round: boxes, masks, keypoints, then others by name."""
-        found = {
-            name.split("/")[0]
-            for result in self.rounds
-            for name in result.metrics
-            if name.endswith("/AP")
-        }
+        """Tasks with an ``AP`` or ``top1`` in any round: boxes, masks, keypoints, then others by name."""
+        named = {task_of(name) for result in self.rounds for name in result.metrics}
+        found = {task for task in named if task is not None}
         known = [task for task in TASK_TITLES if task in found]
         return (*known, *sorted(found - set(known)))
 
+    @property
+    def is_classifier(self) -> bool:
+        """Whether accuracy is all that was measured."""
+        return bool(self.tasks) and all(score_of(task).is_accuracy for task in self.tasks)
 
-def task_title(task: str) -> str:
-    """Return the name of ``task`` for people: ``bbox`` -> ``Box``; unknown tasks keep their name."""
-    return TASK_TITLES.get(task, task)
+    def chance(self, task: str) -> float:
+        """Return what guessing reaches, 0-100: an even share of the classes for accuracy, nothing for AP."""
+        names = self.dataset.get("classes")
+        if not isinstance(names, list) or not names or not score_of(task).is_accuracy:
+            return 0.0
+        return 100 / len(names)
 
 
 def read_run(folder: Path) -> RunResults:
@@ -147,15 +150,16 @@ def read_run(folder: Path) -> RunResults:
 
 
 def sparsest_matching(results: RunResults, task: str, *, tolerance: float) -> RoundResult | None:
-    """Return the sparsest ticket whose AP is at most ``tolerance`` points (0-100 scale) below dense.
+    """Return the sparsest ticket whose AP or accuracy is at most ``tolerance`` points (0-100 scale) below dense.
 
-    ``None`` when there is no such ticket, or no dense AP of at least ``WORTH_COMPARING``.
+    ``None`` when there is no such ticket, or dense is not ``WORTH_COMPARING`` points above chance.
     """
-    dense = math.nan if results.dense is None else results.dense.metric(f"{task}/AP")
-    if not dense >= WORTH_COMPARING:
+    name = score_of(task).metric
+    dense = math.nan if results.dense is None else results.dense.metric(name)
+    if not dense >= results.chance(task) + WORTH_COMPARING:
         return None
     floor = dense - tolerance
-    good = [ticket for ticket in results.tickets if ticket.metric(f"{task}/AP") >= floor]
+    good = [ticket for ticket in results.tickets if ticket.metric(name) >= floor]
     return max(good, key=lambda ticket: ticket.sparsity, default=None)
 
 

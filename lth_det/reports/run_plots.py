@@ -1,4 +1,4 @@
-"""The figures of a run: AP against sparsity, AP by object size, sparsity by module group and layer, classes."""
+"""The figures of a run: AP or accuracy against sparsity, AP by object size, sparsity by module group and layer, classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lth_det.reports.plots import Drawing, render, sparsity_axis, sparsity_position
-from lth_det.reports.run_data import RoundResult, RunResults, task_title
+from lth_det.reports.run_data import RoundResult, RunResults
+from lth_det.reports.run_scores import score_of, task_title
 from lth_det.reports.style import BLUE, INK, MUTED, SERIES
 
 if TYPE_CHECKING:
@@ -18,19 +19,20 @@ PANEL_WIDTH = 4.6
 SIZES = (("APs", "small"), ("APm", "medium"), ("APl", "large"))
 
 
-def ap_against_sparsity(results: RunResults) -> Drawing:
-    """Draw AP (0-100) against sparsity, one panel per task: dense line, tickets, and controls as loose points."""
+def score_against_sparsity(results: RunResults) -> Drawing:
+    """Draw AP or accuracy (0-100) against sparsity, a panel per task: dense line, tickets, controls as loose points."""
     tasks = results.tasks
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(1, len(tasks), squeeze=False)[0]
         for axes, task in zip(panels, tasks, strict=True):
-            _ap_panel(axes, results, task)
+            _score_panel(axes, results, task)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
 
     width = max(7.2, PANEL_WIDTH * len(tasks))
-    return render("ap_against_sparsity", draw, width=width, height=4.1)
+    name = f"{'accuracy' if results.is_classifier else 'ap'}_against_sparsity"
+    return render(name, draw, width=width, height=4.1)
 
 
 def ap_by_size(results: RunResults) -> Drawing | None:
@@ -74,9 +76,10 @@ def classes(
     return render(name, draw, width=width, height=1.2 + 0.24 * longest)
 
 
-def _ap_panel(axes: Axes, results: RunResults, task: str) -> None:
-    name = f"{task}/AP"
-    axes.set_title(f"{task_title(task)} AP")
+def _score_panel(axes: Axes, results: RunResults, task: str) -> None:
+    score = score_of(task)
+    name = score.metric
+    axes.set_title(score.title)
     models = [*results.rounds, *results.controls]
     if results.dense is not None and not math.isnan(results.dense.metric(name)):
         value = results.dense.metric(name)
@@ -99,7 +102,7 @@ def _ap_panel(axes: Axes, results: RunResults, task: str) -> None:
             linewidth=1.0,
             label=f"control: {control}",
         )
-    axes.set_ylabel("AP (0-100)")
+    axes.set_ylabel(score.axis)
     axes.margins(y=0.16)
     sparsity_axis(axes, max(model.sparsity for model in models))
 

@@ -12,13 +12,8 @@ from lth_det.reports.folder import replace_folder
 from lth_det.reports.gallery import read_model, write_gallery
 from lth_det.reports.html import Html, Section
 from lth_det.reports.method_parts import method_sections
-from lth_det.reports.run_data import (
-    RoundResult,
-    RunResults,
-    read_run,
-    sparsest_matching,
-    task_title,
-)
+from lth_det.reports.run_data import RoundResult, RunResults, read_run, sparsest_matching
+from lth_det.reports.run_scores import score_of
 from lth_det.reports.run_summary import TOLERANCE
 from lth_det.reports.scenes import read_scenes
 from lth_det.reports.tables import Table, to_csv, to_latex, to_markdown
@@ -46,18 +41,28 @@ def write_run_report(output_dir: Path) -> Path:
     with replace_folder(target) as work:
         sections = [
             Section("summary", "Summary", run_summary.summary(results)),
-            Section("curves", "AP against sparsity", _curves(results, work)),
+            Section("curves", f"{_unit(results)} against sparsity", _curves(results, work)),
             Section("rounds", "Rounds", _rounds(results)),
             *method_sections(folder, work),
             Section("sparsity", "Where weights were pruned", _sparsity(results, work)),
-            Section("classes", "Classes", _classes(results, work)),
-            Section("images", "Images", _images(results, work)),
+            *(() if results.is_classifier else _detection_sections(results, work)),
             Section("provenance", "Provenance", _provenance(results)),
         ]
         _write_tables(results, work)
         page = html.page(_title(results), _subtitle(results), sections, footer=_footer(results))
         (work / "index.html").write_text(page, encoding="utf-8")
     return target / "index.html"
+
+
+def _detection_sections(results: RunResults, folder: Path) -> tuple[Section, Section]:
+    return (
+        Section("classes", "Classes", _classes(results, folder)),
+        Section("images", "Images", _images(results, folder)),
+    )
+
+
+def _unit(results: RunResults) -> str:
+    return "Accuracy" if results.is_classifier else "AP"
 
 
 def _title(results: RunResults) -> str:
@@ -84,15 +89,17 @@ def _footer(results: RunResults) -> str:
 
 def _curves(results: RunResults, folder: Path) -> Html:
     if not results.tasks:
-        return html.note("No round has an AP.")
+        return html.note("No round has an AP or an accuracy.")
     parts = [
         add_figure(
             folder,
-            run_plots.ap_against_sparsity(results),
-            "AP against sparsity. Equal steps to the right remove equal shares of the surviving weights. Dashed: dense. "
+            run_plots.score_against_sparsity(results),
+            f"{_unit(results)} against sparsity. Equal steps to the right remove equal shares of the surviving weights. Dashed: dense. "
             "Open symbols: controls.",
         )
     ]
+    if results.is_classifier:
+        return html.join(parts)
     by_size = run_plots.ap_by_size(results)
     if by_size is None:
         parts.append(
@@ -119,7 +126,7 @@ def _rounds(results: RunResults) -> Html:
         table = run_tables.rounds_table(results, task)
         parts.append(
             html.table(
-                table, emphasised=(0,) if results.dense else (), caption=f"{task_title(task)} AP"
+                table, emphasised=(0,) if results.dense else (), caption=score_of(task).title
             )
         )
     timings = run_tables.timings_table(results)
@@ -129,7 +136,7 @@ def _rounds(results: RunResults) -> Html:
         parts.append(
             html.details("Training and evaluation time", html.table(timings, caption=caption))
         )
-    return html.join(parts) if parts else html.note("No round has an AP.")
+    return html.join(parts) if parts else html.note("No round has an AP or an accuracy.")
 
 
 def _sparsity(results: RunResults, folder: Path) -> Html:
@@ -217,7 +224,11 @@ def _provenance(results: RunResults) -> Html:
         ("Seed", str(facts.get("seed", "unknown"))),
         ("Configuration, SHA-256", str(facts.get("config_sha256", "unknown"))),
         ("Dataset", str(results.dataset.get("name", "unknown"))),
-        ("Ground truth", str(results.dataset.get("json_file", "unknown"))),
+        (
+            ("Images", str(results.dataset.get("folder", "unknown")))
+            if results.is_classifier
+            else ("Ground truth", str(results.dataset.get("json_file", "unknown")))
+        ),
         ("Versions", ", ".join(f"{name} {value}" for name, value in sorted(known)) or "unknown"),
     ]
     items += [
@@ -242,12 +253,14 @@ def _write_tables(results: RunResults, folder: Path) -> None:
         (folder / f"{name}.csv").write_text(to_csv(make(results)), encoding="utf-8")
     markdown, latex = [f"# {_title(results)}\n", _subtitle(results) + "\n"], []
     if results.tasks:
-        markdown.append("![AP against sparsity](ap_against_sparsity.png)\n")
+        unit = _unit(results)
+        markdown.append(f"![{unit} against sparsity]({unit.lower()}_against_sparsity.png)\n")
     for task in results.tasks:
         table = run_tables.rounds_table(results, task)
         (folder / f"rounds_{task}.csv").write_text(to_csv(table), encoding="utf-8")
-        markdown.append(f"## {task_title(task)} AP\n\n{to_markdown(table)}")
-        caption = f"{task_title(task)} AP by round."
+        title = score_of(task).title
+        markdown.append(f"## {title}\n\n{to_markdown(table)}")
+        caption = f"{title} by round."
         latex.append(to_latex(table, caption=caption, label=f"tab:rounds-{task}"))
     markdown.append(f"## Module groups\n\n{to_markdown(run_tables.groups_table(results))}")
     (folder / "report.md").write_text("\n".join(markdown), encoding="utf-8")

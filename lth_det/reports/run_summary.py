@@ -11,11 +11,11 @@ from lth_det.reports.run_data import (
     RoundResult,
     RunResults,
     sparsest_matching,
-    task_title,
 )
+from lth_det.reports.run_scores import Score, score_of
 
 TOLERANCE = 1.0
-"""AP points (0-100) that a ticket may be below dense and still count as matching it, in the summary."""
+"""Points of AP or accuracy (0-100) that a ticket may be below dense and still count as matching it, in the summary."""
 
 
 def summary(results: RunResults) -> Html:
@@ -34,54 +34,79 @@ def summary(results: RunResults) -> Html:
     if not results.tickets:
         parts.append(html.note("The run has no ticket yet; this page shows the dense model only."))
     if not results.tasks:
-        parts.append(html.note("No round has an AP; the metrics are in metrics.csv."))
-    parts.append(
-        html.paragraph(
-            "AP is on the 0-100 scale. Sparsity counts zeros among all parameters of the network, prune rate among "
-            f"the prunable ones. A ticket matches dense here when it is at most {TOLERANCE:g} AP below it; that is one "
-            "run with one seed and no interval, so small differences are no evidence.",
-            css="quiet",
+        parts.append(
+            html.note("No round has an AP or an accuracy; the metrics are in metrics.csv.")
         )
-    )
+    parts.append(html.paragraph(_how_to_read(results), css="quiet"))
     return html.join(parts)
 
 
+def _how_to_read(results: RunResults) -> str:
+    scale, points = (
+        ("Accuracy is in percent of the validation images", f"{TOLERANCE:.1f} points of accuracy")
+        if results.is_classifier
+        else ("AP is on the 0-100 scale", f"{TOLERANCE:g} AP")
+    )
+    return (
+        f"{scale}. Sparsity counts zeros among all parameters of the network, prune rate among the prunable ones. A "
+        f"ticket matches dense here when it is at most {points} below it; that is one run with one seed and no "
+        "interval, so small differences are no evidence."
+    )
+
+
 def _cards(results: RunResults, task: str) -> list[tuple[str, str, str]]:
-    name, title = f"{task}/AP", task_title(task)
+    score = score_of(task)
+    name = score.metric
     dense = math.nan if results.dense is None else results.dense.metric(name)
     items = []
     if not math.isnan(dense):
-        fifty = results.dense.metric(f"{task}/AP50") if results.dense else math.nan
-        items.append((f"{title} AP, dense", f"{dense:.1f}", f"AP50 {_short(fifty)}"))
+        heading, metric = score.second
+        second = results.dense.metric(metric) if results.dense else math.nan
+        items.append((f"{score.title}, dense", f"{dense:.1f}", f"{heading} {_short(second)}"))
     matching = sparsest_matching(results, task, tolerance=TOLERANCE)
     if matching is not None:
-        items.append(_ticket_card("Sparsest matching ticket", matching, name, dense=dense))
-    elif results.tickets and dense < WORTH_COMPARING:
-        words = f"dense has less than {WORTH_COMPARING:g} {title.lower()} AP"
-        items.append(("Sparsest matching ticket", "n/a", words))
+        items.append(_ticket_card("Sparsest matching ticket", matching, score, dense=dense))
+    elif results.tickets and dense < results.chance(task) + WORTH_COMPARING:
+        items.append(("Sparsest matching ticket", "n/a", _why_none(results, score)))
     elif results.tickets and not math.isnan(dense):
         items.append(
             (
                 "Sparsest matching ticket",
                 "none",
-                f"all lose more than {TOLERANCE:g} {title.lower()} AP",
+                f"all lose more than {TOLERANCE:g} {_lower(score.title)}",
             )
         )
     scored = [ticket for ticket in results.tickets if not math.isnan(ticket.metric(name))]
     if scored:
         best = max(scored, key=lambda ticket: ticket.metric(name))
-        items.append(_ticket_card("Best ticket", best, name, dense=dense))
+        items.append(_ticket_card("Best ticket", best, score, dense=dense))
         last = max(scored, key=lambda ticket: ticket.sparsity)
-        items.append(_ticket_card("Sparsest ticket", last, name, dense=dense))
+        items.append(_ticket_card("Sparsest ticket", last, score, dense=dense))
     return items
 
 
 def _ticket_card(
-    label: str, ticket: RoundResult, name: str, *, dense: float
+    label: str, ticket: RoundResult, score: Score, *, dense: float
 ) -> tuple[str, str, str]:
-    value = ticket.metric(name)
+    value = ticket.metric(score.metric)
     change = "" if math.isnan(dense) else f" ({value - dense:+.1f})"
-    return label, f"{100 * ticket.sparsity:.1f} %", f"{ticket.title}: AP {value:.1f}{change}"
+    return (
+        label,
+        f"{100 * ticket.sparsity:.1f} %",
+        f"{ticket.title}: {score.unit} {value:.1f}{change}",
+    )
+
+
+def _why_none(results: RunResults, score: Score) -> str:
+    if score.is_accuracy:
+        chance = results.chance(score.task)
+        return f"dense is less than {WORTH_COMPARING:g} points above guessing ({chance:.1f})"
+    return f"dense has less than {WORTH_COMPARING:g} {_lower(score.title)}"
+
+
+def _lower(title: str) -> str:
+    """Return ``title`` inside a sentence: ``Box AP`` -> ``box AP``."""
+    return title[:1].lower() + title[1:]
 
 
 def _short(value: float) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from lth_det.reports.run_attributes import class_names
-from lth_det.reports.run_data import RoundResult, RunResults, task_title
+from lth_det.reports.run_data import RoundResult, RunResults
+from lth_det.reports.run_scores import score_of, task_title
 from lth_det.reports.tables import Cell, Column, Table, make_table
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 CLASS_PREFIX = "AP-"
 
 
@@ -18,28 +18,29 @@ def rounds_table(results: RunResults, task: str) -> Table:
     A metric that no model has is left out (keypoints have no small objects).
     """
     models = (*results.rounds, *results.controls)
+    score = score_of(task)
     shown = [
-        name
-        for name in METRICS
-        if any(not math.isnan(model.metric(f"{task}/{name}")) for model in models)
+        (heading, metric)
+        for heading, metric in score.columns
+        if any(not math.isnan(model.metric(metric)) for model in models)
     ]
     columns = [
         Column("model", "model"),
         Column("round", "round", "d"),
         Column("prune_rate", "prune rate", ".1%"),
         Column("sparsity", "sparsity", ".1%"),
-        *(Column(name, name, ".1f") for name in shown),
-        Column("AP_change", "AP change", "+.1f"),
+        *(Column(metric.rpartition("/")[2], heading, ".1f") for heading, metric in shown),
+        Column(f"{score.unit}_change", f"{score.unit} change", "+.1f"),
     ]
-    dense = math.nan if results.dense is None else results.dense.metric(f"{task}/AP")
+    dense = math.nan if results.dense is None else results.dense.metric(score.metric)
     rows: list[list[Cell]] = [
         [
             _kind(model),
             model.round,
             model.prune_rate,
             model.sparsity,
-            *(model.metric(f"{task}/{name}") for name in shown),
-            math.nan if model.round == 0 else model.metric(f"{task}/AP") - dense,
+            *(model.metric(metric) for _, metric in shown),
+            math.nan if model.round == 0 else model.metric(score.metric) - dense,
         ]
         for model in models
     ]

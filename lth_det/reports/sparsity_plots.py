@@ -38,8 +38,10 @@ def groups(models: Sequence[RoundResult]) -> Drawing | None:
         _group_counts(right, shown[-1], names)
         left.set_yticks(range(len(names)), names)
         left.invert_yaxis()
-        left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-        right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+        # Legends of the figure: below an axis of few groups they would cover its title.
+        for axes, side, columns in ((left, "left", 2), (right, "right", 3)):
+            handles, labels = axes.get_legend_handles_labels()
+            figure.legend(handles, labels, loc=f"outside lower {side}", ncols=columns)
 
     return render("groups", draw, width=9.6, height=1.7 + 0.36 * len(names))
 

@@ -28,6 +28,7 @@ def root(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
     monkeypatch.setattr("lth_det.classify.run.write_run_report", lambda folder: folder)
+    monkeypatch.setattr("lth_det.classify.transfer_table.write_transfer_page", lambda *_: None)
 
 
 def transfer_config(tmp_path, root, *options, source=MEHTA):
@@ -47,6 +48,7 @@ def finished(tmp_path_factory, root):
     folder = tmp_path_factory.mktemp("transfer")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lth_det.classify.run.write_run_report", lambda path: path)
+        patch.setattr("lth_det.classify.transfer_table.write_transfer_page", lambda *_: None)
         config = transfer_config(folder, root, "transfer.head_layers", "[1, 2]")
         return folder / "run", run_transfer(config, resume=False), config
 

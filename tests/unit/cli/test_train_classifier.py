@@ -37,6 +37,8 @@ def test_the_quick_run_on_shapes_prints_its_table(tmp_path, data, capsys):
     assert out[0].split() == ["round", "prune", "rate", "sparsity", "top-1", "top-5"]
     assert len(out) == 4
     assert json.loads(file.read_text())["complete"]
+    page = (tmp_path / "run" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "Top-1 accuracy, dense" in page
 
 
 def test_the_quick_transfer_on_shapes_prints_its_table(tmp_path, data, capsys, monkeypatch):
@@ -45,6 +47,9 @@ def test_the_quick_transfer_on_shapes_prints_its_table(tmp_path, data, capsys, m
     assert call("--config-file", file, "output", str(tmp_path / "run"), "--json", "-") == 0
     assert len(json.loads(capsys.readouterr().out)["rows"]) == 2 * (3 + 4)
     assert (tmp_path / "run" / "transfer.txt").exists()
+    page = (tmp_path / "run" / "report" / "index.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 1
+    assert "random_mask" in page
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from lth_det.reports import (
     run_attributes,
     run_plots,
     sparsity_plots,
+    transfer_page,
 )
 from lth_det.reports.analysis_report import write_analysis_report
 from lth_det.reports.plots import SETTINGS, Drawing
@@ -33,6 +34,7 @@ DRAWING_MODULES = (
     run_attributes,
     run_plots,
     sparsity_plots,
+    transfer_page,
 )
 
 

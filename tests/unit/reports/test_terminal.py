@@ -17,3 +17,12 @@ def test_rows_and_columns_are_those_of_the_results():
     assert cells[2] == ["1", "80.00", "%", "74.21", "%", "-", "-"]
     assert cells[3] == ["1", "random_reinit", "80.00", "%", "74.21", "%", "5.12", "-"]
     assert len({len(line) for line in lines}) == 1  # right-aligned numbers end in one column
+
+
+def test_a_classifier_has_columns_of_accuracy():
+    rounds = [
+        {"round": 0, "prune_rate": 0.0, "sparsity": 0.0, "metrics": {"top5": 99.0, "top1": 61.5}}
+    ]
+    first, second = rounds_text({"rounds": rounds}).splitlines()
+    assert first.split() == ["round", "prune", "rate", "sparsity", "top-1", "top-5"]
+    assert second.split()[-2:] == ["61.50", "99.00"]
