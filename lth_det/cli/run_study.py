@@ -1,6 +1,7 @@
 """Run several plans of tools/compare_tickets.py as one study: each part in a folder of its own, then a page of answers."""
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +9,14 @@ from typing import NoReturn
 
 from lth_det.cli import compare_tickets
 from lth_det.cli.common import EXIT_OK, run_tool
+from lth_det.cli.report_comparison import verdict_text
 from lth_det.errors import ConfigError
+from lth_det.io import atomic_write
 from lth_det.sweeps.job import read_small
 from lth_det.sweeps.plan_keys import EXECUTORS
 from lth_det.sweeps.scheduler import DEFAULT_PARALLEL
 from lth_det.sweeps.study import Study, left_of, left_text, load_parts, load_study
+from lth_det.sweeps.study_answers import answers, answers_text
 
 EXAMPLE = """
 examples:
@@ -23,7 +27,7 @@ examples:
   one part of it:
     tools/run_study.py --config-file configs/study/study.yaml --only modules
 
-Each part's results are in OUTPUT/PART, as tools/compare_tickets.py leaves them.
+Each part's results are in OUTPUT/PART, as tools/compare_tickets.py leaves them; OUTPUT/study.md has all answers.
 Exit code: 0 complete; 2 a plan or the input of a run was wrong; 1 a run failed for another reason.
 """
 
@@ -54,13 +58,16 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         LthDetError: the study, a plan or a folder is wrong.
     """
-    study = _chosen(load_study(arguments.config_file, arguments.output), arguments.only)
+    whole = load_study(arguments.config_file, arguments.output)
+    study = _chosen(whole, arguments.only)
     sweeps = load_parts(study)  # a mistake in the last plan is told before the first is run
     codes = [_part(study, part, arguments) for part in study.parts]
     if arguments.dry_run:
         parallel = arguments.parallel or DEFAULT_PARALLEL
         left = [left_of(part, sweep, parallel) for part, sweep in sweeps.items()]
         sys.stdout.write(left_text(study, left, parallel))
+    else:
+        sys.stderr.write(f"Answers: {_write_answers(whole)}\n")
     failed = [code for code in codes if code != EXIT_OK]
     return min(failed) if failed else EXIT_OK
 
@@ -70,7 +77,7 @@ def _chosen(study: Study, only: Sequence[str] | None) -> Study:
         if part not in study.parts:
             raise ConfigError(f"--only {part} is no part; choose from {', '.join(study.parts)}.")
     parts = {name: plan for name, plan in study.parts.items() if not only or name in only}
-    return Study(study.name, study.output, parts)
+    return dataclasses.replace(study, parts=parts)
 
 
 def _part(study: Study, part: str, arguments: argparse.Namespace) -> int:
@@ -84,6 +91,24 @@ def _part(study: Study, part: str, arguments: argparse.Namespace) -> int:
     if timings is not None:
         words += ["--timings", timings]
     return compare_tickets.run(compare_tickets.build_parser().parse_args(words))
+
+
+def _write_answers(study: Study) -> Path:
+    """Write ``study.md``: of every part with results the answers, the verdicts and the place of its report."""
+    lines = [f"# {study.name}", ""]
+    for part in study.parts:
+        matrix = read_small(Path(study.folder(part)) / "matrix.json")
+        lines += [f"## {part}", ""]
+        if matrix is None:
+            lines += ["No results yet.", ""]
+            continue
+        missing = len(matrix.get("missing", []))
+        state = "complete" if matrix.get("complete") else f"{missing} cells are missing"
+        lines += [f"{state}; figures and numbers: {part}/report/index.html", ""]
+        lines += [answers_text(answers(matrix, study.margin), study.margin), verdict_text(matrix)]
+    target = Path(study.output) / "study.md"
+    atomic_write(target, "\n".join(lines))
+    return target
 
 
 def _timings(study: Study, part: str) -> str | None:

@@ -22,11 +22,13 @@ class Study:
         name: for titles.
         output: its folder.
         parts: name -> plan file, in the order in which they are run.
+        margin: the largest loss in points that does not matter, for the answers; chosen before anything is run.
     """
 
     name: str
     output: str
     parts: dict[str, str]
+    margin: float
 
     def folder(self, part: str) -> str:
         """Return the folder of a part."""
@@ -37,7 +39,7 @@ def load_study(path: str, output: str | None = None) -> Study:
     """Return the study that a YAML file describes.
 
     Args:
-        path: the file, with ``name``, ``parts`` (name -> plan file) and perhaps ``output``.
+        path: the file, with ``name``, ``parts`` (name -> plan file) and perhaps ``output`` and ``margin``.
         output: folder in place of the file's.
 
     Raises:
@@ -47,7 +49,10 @@ def load_study(path: str, output: str | None = None) -> Study:
     name = keys.take("name", str)
     given = keys.take("output", str, f"output/{name}")
     parts = keys.take("parts", dict)
+    margin = keys.take("margin", float, 1.0)
     keys.end()
+    if margin <= 0:
+        raise ConfigError(f"{path}: margin is {margin}, but a margin lies above 0.")
     for part, plan in parts.items():
         if not isinstance(plan, str) or Path(str(part)).name != str(part):
             raise ConfigError(
@@ -55,7 +60,8 @@ def load_study(path: str, output: str | None = None) -> Study:
             )
     if not parts:
         raise ConfigError(f"{path}: parts is empty; name at least one plan.")
-    return Study(name, (output or given).rstrip("/"), {str(k): v for k, v in parts.items()})
+    named = {str(part): plan for part, plan in parts.items()}
+    return Study(name, (output or given).rstrip("/"), named, margin)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from lth_det.cli import run_study
 from lth_det.errors import ConfigError
 from lth_det.sweeps.config_file import forget_configs
 from lth_det.sweeps.study import load_parts, load_study
+from lth_det.sweeps.study_answers import AS_GOOD, OPEN, WORSE, answers, answers_text, judge
 
 ROOT = Path(__file__).resolve().parents[3]
 STUDY = "configs/study/study.yaml"
@@ -75,3 +76,46 @@ def test_parts_that_cannot_be_run_are_refused(tmp_path, parts):
     study.write_text(f"name: s\nparts: {parts}\n")
     with pytest.raises(ConfigError, match=r"study\.yaml: parts"):
         load_study(str(study))
+
+
+# Standard error sqrt(2 / 3) for 3 pairs and a seed deviation of 1; t(10) is 1.812 one-sided and 2.228 two-sided.
+@pytest.mark.parametrize(
+    ("mean", "want"), [(0.6, AS_GOOD), (0.4, OPEN), (-2.7, OPEN), (-3.0, WORSE)]
+)
+def test_as_good_worse_or_open_by_the_margin(mean, want):
+    half = 2.228 * (2 / 3) ** 0.5
+    row = {"n": 3, "vs_dense": {"mean": mean, "low": mean - half, "high": mean + half, "n": 3}}
+    assert judge(row, {"std": 1.0, "df": 10}, 1.0) == want
+    assert judge(row, {"std": None, "df": 0}, 1.0) == OPEN
+    assert judge({"n": 1, "vs_dense": None}, {"std": 1.0, "df": 10}, 1.0) == OPEN
+
+
+def test_answers_have_a_column_for_every_prune_rate():
+    against = {"mean": -0.1, "low": -0.4, "high": 0.2, "n": 3}
+    rows = [
+        {
+            "source": name,
+            "target": "t",
+            "prune_rate": rate,
+            "metric": "bbox/AP",
+            "n": 3,
+            "vs_dense": against,
+        }
+        for name, rate in (("own", 0.8), ("own", 0.9), ("rst", 0.9))
+    ]
+    matrix = {
+        "targets": [{"name": "t", "label": "boxes", "metric": "bbox/AP"}],
+        "sources": [{"name": "own", "label": "IMP ticket"}, {"name": "rst", "label": "RST"}],
+        "noise": {"t": {"bbox/AP": {"std": 0.2, "df": 8}}},
+        "summary": [
+            {**rows[0], "metric": "segm/AP"},
+            {**rows[0], "source": "dense", "vs_dense": None},
+            *rows,
+        ],
+    }
+    text = answers_text(answers(matrix, 1.0), 1.0)
+    assert "| target | ticket | 80 % | 90 % |" in text
+    good = f"-0.1 (-0.4 to +0.2), {AS_GOOD}"
+    assert f"| boxes (bbox/AP) | IMP ticket | {good} | {good} |" in text
+    assert f"| boxes (bbox/AP) | RST | - | {good} |" in text
+    assert answers_text([], 1.0) == "No ticket has a result yet.\n"
