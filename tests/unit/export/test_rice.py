@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lth_det.errors import TicketFormatError
+from lth_det.export import rice
 from lth_det.export.rice import RiceCode, decode, encode
 from lth_det.export.sizes import binary_entropy
 
@@ -86,3 +87,9 @@ def test_a_huge_claim_allocates_nothing():
     planes[1::2] = 0b11000000
     with pytest.raises(TicketFormatError):
         decode(RiceCode(31, False, np.concatenate([stream, planes])), count=2**34, kept=10)
+
+
+def test_gaps_whose_sum_wraps_around_are_refused():
+    # Only a code of hundreds of megabytes could hold them, so the step itself is asked.
+    with pytest.raises(TicketFormatError, match="behind the last weight"):
+        rice._positions(np.full(3, 2**62), 2**62)

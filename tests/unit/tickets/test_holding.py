@@ -80,9 +80,10 @@ def forbidden(*arguments, **options):
     raise AssertionError("the step reads from the device")
 
 
-def test_a_gradient_is_masked_in_a_copy():
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_gradient_is_masked_in_a_copy(layout):
     mask = random_mask({"w": (6, 5, 3, 3)})
-    gradient = torch.randn(6, 5, 3, 3).to(memory_format=torch.channels_last)
+    gradient = torch.randn(6, 5, 3, 3).to(memory_format=layout)
     before = gradient.clone()
     holder = ZeroHolder({"w": torch.zeros(6, 5, 3, 3)}, mask)
     masked = holder.masked("w", gradient)
