@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lth_det.classify.checkpoint import load_state, overlay_state, save_checkpoint
 from lth_det.classify.config import ClassifyConfig
 from lth_det.classify.data.images import ClassificationData
 from lth_det.classify.evaluation import evaluate
 from lth_det.classify.groups import HEAD, classifier_table
 from lth_det.classify.loader import train_loader, val_loader
 from lth_det.classify.models import build_model
+from lth_det.classify.pretrained import overlay_state
 from lth_det.classify.progress import RunProgress
 from lth_det.classify.scoring import ClassifierScoring
 from lth_det.classify.solver import total_iterations
@@ -25,6 +25,7 @@ from lth_det.classify.transforms import Normalize
 from lth_det.errors import MaskMismatchError
 from lth_det.experiments.protocols import Stage, StageResult
 from lth_det.tickets.apply import apply_mask_
+from lth_det.tickets.checkpoint_file import load_checkpoint_weights, save_checkpoint
 from lth_det.tickets.rewinding import capture_weights, rewind_
 from lth_det.tickets.scope import ParameterTable
 from lth_det.tickets.ticket import Ticket
@@ -160,7 +161,7 @@ class ClassifierStages:
 
     def load_weights(self, path: Path) -> dict[str, Tensor]:
         """Return the state dict of a checkpoint of ours."""
-        return load_state(path)
+        return load_checkpoint_weights(path)
 
     def overlay(self, path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return ``state`` with the values of a state dict of torchvision's where it has some (the head may differ)."""

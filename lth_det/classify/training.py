@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lth_det.classify.checkpoint import load_checkpoint, save_checkpoint
 from lth_det.classify.config import ClassifyConfig
 from lth_det.classify.data.images import Images
 from lth_det.classify.loader import train_loader
@@ -21,6 +20,7 @@ from lth_det.experiments.protocols import Stage
 from lth_det.experiments.snapshot import save_snapshot
 from lth_det.io import atomic_write
 from lth_det.tickets.apply import apply_mask_
+from lth_det.tickets.checkpoint_file import load_checkpoint, save_checkpoint
 from lth_det.tickets.mask import Mask
 from lth_det.tickets.rewinding import capture_weights
 

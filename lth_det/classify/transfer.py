@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lth_det.classify.checkpoint import load_state
 from lth_det.classify.config import TransferConfig
 from lth_det.classify.groups import HEAD
 from lth_det.env import package_versions
@@ -21,6 +20,7 @@ from lth_det.errors import ConfigError, MaskMismatchError, RunError
 from lth_det.experiments.run_dir import RunDir
 from lth_det.experiments.snapshot import load_snapshot
 from lth_det.pruning.controls import random_like
+from lth_det.tickets.checkpoint_file import load_checkpoint_weights
 from lth_det.tickets.differences import list_names
 from lth_det.tickets.mask import Mask
 from lth_det.tickets.scope import ParameterTable
@@ -62,12 +62,12 @@ class SourceRound:
     @property
     def final(self) -> dict[str, Tensor]:
         """The weights at the end of the round's training."""
-        return load_state(self.run.root / self.record["weights"])
+        return load_checkpoint_weights(self.run.root / self.record["weights"])
 
     @property
     def dense_final(self) -> dict[str, Tensor]:
         """The weights at the end of the dense round's training."""
-        return load_state(self.run.root / self.results["rounds"][0]["weights"])
+        return load_checkpoint_weights(self.run.root / self.results["rounds"][0]["weights"])
 
     @property
     def initial(self) -> dict[str, Tensor]:

@@ -8,9 +8,9 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
 from lth_det.errors import RunError
-from lth_det.io import atomic_path, atomic_write
-from lth_det.tickets.checkpoint_file import UNREADABLE, why_unreadable
-from lth_det.transfer.pickles import load_array_pickle
+from lth_det.io import atomic_write
+from lth_det.tickets.array_pickle import load_array_pickle
+from lth_det.tickets.checkpoint_file import UNREADABLE, save_checkpoint, why_unreadable
 
 
 def _zoo_checkpoint(content: Any) -> Any:
@@ -90,14 +90,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         data.update(kwargs)
         path = Path(self.save_dir) / f"{name}.pth"
         self.logger.info("Saving checkpoint to %s", path)
-        # Through a handle: given a path, torch.save would put the temporary name into the file.
-        with atomic_path(path) as temporary, temporary.open("wb") as handle:
-            try:
-                torch.save(data, handle)
-            except RuntimeError as error:  # torch's zip writer hides the operating system's error
-                raise RunError(
-                    f"{path} cannot be written ({error}); free some space and run the same command with --resume."
-                ) from error
+        save_checkpoint(path, data)
         self.tag_last_checkpoint(path.name)
 
     def _check_finite(self, weights: Mapping[str, torch.Tensor], iteration: int | None) -> None:

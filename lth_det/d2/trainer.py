@@ -145,7 +145,8 @@ class LotteryTrainer(ProcessesTrainer):
             if isinstance(hook, PeriodicWriter):
                 for writer in hook._writers:
                     if hasattr(writer, "_max_iter"):
-                        writer._max_iter = iteration  # else it prints the step after the last as one more
+                        # Else it prints the step after the last as one more.
+                        writer._max_iter = iteration
 
     def after_step(self) -> None:
         """Let the hooks do what follows a step, then leave the loop if one of them asked for it."""

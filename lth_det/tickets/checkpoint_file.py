@@ -1,15 +1,20 @@
-"""The weights in a checkpoint of a trainer, read without running code from it."""
+"""Weights and training state in a file: written whole or not at all, read without running code from it."""
 
 import os
 import pickle
 import re
 import struct
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from lth_det.errors import RunError
+from lth_det.io import atomic_path
 
 # What torch.load raises for files that are missing, cut, text, or want to run code: a text file gives any of these.
 UNREADABLE = (
@@ -44,19 +49,54 @@ def why_unreadable(error: BaseException) -> str:
     return f"cannot be read as a checkpoint of tensors ({text.splitlines()[0] if text else type(error).__name__})"
 
 
+def save_checkpoint(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write ``content`` (tensors, numbers, text, in dicts and lists) to ``path``, atomically.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    # Through a handle: given a path, torch.save would put the temporary name into the file.
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        try:
+            torch.save(dict(content), handle)
+        except RuntimeError as error:  # torch's zip writer hides the operating system's error
+            raise RunError(
+                f"{path} cannot be written ({error}); free some space and run the same command with --resume."
+            ) from error
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what :func:`save_checkpoint` wrote, or any file of tensors (``.safetensors`` too), on the CPU.
+
+    Raises:
+        RunError: the file is missing, damaged, needs more than tensors to load, or holds no dictionary.
+    """
+    try:
+        if Path(path).suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (*UNREADABLE, SafetensorError) as error:
+        raise RunError(f"{path} {why_unreadable(error)}.") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} holds no dictionary of tensors; give a checkpoint of a trainer.")
+    return content
+
+
 def load_checkpoint_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Return the model's state dict from a checkpoint (``model_*.pth`` of Detectron2, or a bare state dict).
+    """Return the model's state dict from a checkpoint, without the prefix ``module.`` of distributed training.
+
+    The state dict may be the file itself, or lie under ``model`` (``model_*.pth`` of Detectron2, and ours) or
+    ``state_dict``.
 
     Raises:
         RunError: the file is missing, damaged, needs more than tensors to load, or holds no weights.
     """
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise RunError(f"{path} {why_unreadable(error)}.") from error
-    weights = content.get("model", content) if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(
-        isinstance(value, Tensor) for value in weights.values()
-    ):
-        raise RunError(f"{path} holds no model weights; give a checkpoint written by Detectron2.")
+    weights = load_checkpoint(path)
+    for key in ("model", "state_dict"):
+        if isinstance(weights.get(key), dict):
+            weights = weights[key]
+            break
+    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise RunError(f"{path} holds no model weights; give a checkpoint of a trainer.")
     return {name.removeprefix("module."): value for name, value in weights.items()}

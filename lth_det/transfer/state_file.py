@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lth_det.errors import DataError
-from lth_det.tickets.checkpoint_file import UNREADABLE
-from lth_det.transfer.pickles import read_array_pickle
+from lth_det.tickets.array_pickle import read_array_pickle
+from lth_det.tickets.checkpoint_file import UNREADABLE, why_unreadable
 
 # The plain weights first: an average of them (ema) is another network, taken only where it is the only one.
 _CONTAINERS = (
@@ -47,11 +47,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
-        raise DataError(
-            f"{path} cannot be read as a checkpoint of tensors ({reason}); if it holds other objects and you trust it, "
-            "load it once and save its state dict alone."
-        ) from error
+        raise DataError(f"{path} {why_unreadable(error)}.") from error
     state = _innermost(content)
     tensors = {str(k): v.detach() for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from lth_det.classify.data.images import ArrayImages, ClassificationData, Labels, Pixels
-from lth_det.classify.data.safe_pickle import read_batch
 from lth_det.errors import DataError
+from lth_det.tickets.array_pickle import load_array_pickle
 
 CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -86,3 +86,20 @@ def _checked(labels: Labels, path: Path) -> Labels:
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= len(CLASSES):
         raise DataError(f"{path} has the label {labels.max()}; CIFAR-10 has 0 to 9.")
     return labels
+
+
+def read_batch(path: Path) -> dict[str, Any]:
+    """Return the dictionary in a batch of the Python version, its keys as text; no code of the file is run.
+
+    Raises:
+        DataError: the file is missing, damaged, asks for more than arrays, or holds no dictionary.
+    """
+    value = load_array_pickle(
+        path,
+        encoding="bytes",
+        what="a batch of CIFAR-10",
+        advice="download it again, or use the binary version",
+    )
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds no dictionary; it is not a batch of CIFAR-10.")
+    return {key.decode() if isinstance(key, bytes) else str(key): v for key, v in value.items()}

@@ -9,11 +9,10 @@ import PIL.Image
 import pytest
 
 from lth_det.classify.config import DataConfig
-from lth_det.classify.data.cifar import read_cifar10
+from lth_det.classify.data.cifar import read_batch, read_cifar10
 from lth_det.classify.data.idx import read_fashion_mnist
 from lth_det.classify.data.image_folder import read_image_folder
 from lth_det.classify.data.registry import load_data
-from lth_det.classify.data.safe_pickle import read_batch
 from lth_det.classify.data.small_norb import read_small_norb
 from lth_det.errors import ConfigError, DataError
 
@@ -90,19 +89,19 @@ class Evil:
 
 def test_a_cifar_pickle_never_runs_code(tmp_path):
     write_cifar_python(tmp_path, pickle.dumps({b"data": Evil(tmp_path / "written"), b"labels": []}))
-    with pytest.raises(DataError, match=r"asks for .*open"):
+    with pytest.raises(DataError, match=r"it names .*open"):
         read_cifar10(tmp_path)
     assert not (tmp_path / "written").exists()
 
 
 @pytest.mark.parametrize(
-    "name", ["os.system", "builtins.eval", "numpy.load", "numpy.core.multiarray.scalar"]
+    "name", ["os.system", "builtins.eval", "numpy.load", "collections.Counter"]
 )
 def test_pickles_may_name_arrays_only(tmp_path, name):
     module, function = name.rsplit(".", 1)
     path = tmp_path / "batch"
     path.write_bytes(f"c{module}\n{function}\n.".encode())
-    with pytest.raises(DataError, match=f"asks for {module}.{function}"):
+    with pytest.raises(DataError, match=f"it names {module}.{function}"):
         read_batch(path)
 
 

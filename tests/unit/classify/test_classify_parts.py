@@ -6,17 +6,18 @@ import torch
 import torchvision
 from tiny_data import tiny_config, tiny_data
 
-from lth_det.classify.checkpoint import load_checkpoint, overlay_state, save_checkpoint
 from lth_det.classify.config import DataConfig, ModelConfig, SolverConfig
 from lth_det.classify.data.images import ArrayImages
 from lth_det.classify.evaluation import evaluate
 from lth_det.classify.groups import classifier_table
 from lth_det.classify.loader import train_loader, val_loader
 from lth_det.classify.models import architecture_options, build_model
+from lth_det.classify.pretrained import overlay_state
 from lth_det.classify.progress import RunProgress
 from lth_det.classify.solver import learning_rate, total_iterations
 from lth_det.classify.transforms import Normalize, TrainTransform, ValTransform
 from lth_det.errors import MaskMismatchError, RunError
+from lth_det.tickets.checkpoint_file import load_checkpoint, save_checkpoint
 
 RESNET18 = ModelConfig(stem_width=64, widths=(64, 128, 256, 512), blocks=(2, 2, 2, 2))
 

@@ -9,11 +9,11 @@ from safetensors.torch import load_file
 from tiny_data import CLASSES, TINY, image_folder, tiny_config, tiny_data
 
 from lth_det.classify import training
-from lth_det.classify.checkpoint import load_state
 from lth_det.classify.run import run_classifier
 from lth_det.classify.stages import ClassifierStages
 from lth_det.errors import ConfigError, RunError
 from lth_det.experiments.protocols import Stage
+from lth_det.tickets.checkpoint_file import load_checkpoint_weights
 from lth_det.tickets.serialization import load_ticket
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
@@ -48,7 +48,7 @@ def files(folder):
     }
     for path in sorted(folder.rglob("model_final.pth")):
         found[path.relative_to(folder)] = [
-            (name, value.numpy().tobytes()) for name, value in load_state(path).items()
+            (name, value.numpy().tobytes()) for name, value in load_checkpoint_weights(path).items()
         ]
     return found
 
@@ -80,7 +80,7 @@ def test_the_mask_follows_the_trained_magnitudes_and_weights_go_back(config, tmp
     # The predecessor's ImageNet script rewound first and computed the mask from the initial weights.
     run_classifier(config(), resume=False)
     run = tmp_path / "run"
-    trained = load_state(run / "round_00" / "model_final.pth")
+    trained = load_checkpoint_weights(run / "round_00" / "model_final.pth")
     early = load_file(run / "round_00" / "rewind.safetensors")
     ticket = load_ticket(run / "round_01" / "ticket.safetensors")
     assert set(ticket.mask) == {
@@ -109,7 +109,7 @@ def test_pruned_weights_stay_zero_through_momentum(config, tmp_path, optimizer):
     run_classifier(config("solver.optimizer", optimizer, "rewind.to", "final"), resume=False)
     for number in (1, 2):
         folder = tmp_path / "run" / f"round_{number:02d}"
-        weights = load_state(folder / "model_final.pth")
+        weights = load_checkpoint_weights(folder / "model_final.pth")
         mask = load_ticket(folder / "ticket.safetensors").mask
         for name in mask:
             assert bool((weights[name][~mask[name]] == 0).all())
@@ -230,7 +230,7 @@ def test_the_rewind_point_must_lie_in_the_schedule(config):
 def test_pretrained_start_and_rewinding(config, tmp_path):
     path = tmp_path / "weights.pth"
     run_classifier(config("output", str(tmp_path / "first")), resume=False)
-    weights = load_state(tmp_path / "first" / "round_00" / "model_final.pth")
+    weights = load_checkpoint_weights(tmp_path / "first" / "round_00" / "model_final.pth")
     torch.save(weights, path)
     run_classifier(config("model.weights", str(path), "rewind.to", "pretrained"), resume=False)
     ticket = load_ticket(tmp_path / "run" / "round_01" / "ticket.safetensors")
@@ -260,7 +260,8 @@ def test_mixed_precision_keeps_the_zeros_and_the_type(config, tmp_path):
         config("output", str(tmp_path / "full"), "pruning.targets", "[0.5]"), resume=False
     )
     mixed, full = (
-        load_state(tmp_path / name / "round_01" / "model_final.pth") for name in ("run", "full")
+        load_checkpoint_weights(tmp_path / name / "round_01" / "model_final.pth")
+        for name in ("run", "full")
     )
     assert {value.dtype for value in mixed.values()} == {torch.float32, torch.int64}
     assert not torch.equal(mixed["layer1.0.conv1.weight"], full["layer1.0.conv1.weight"])

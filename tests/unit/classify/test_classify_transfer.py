@@ -6,13 +6,13 @@ import torch
 from safetensors.torch import load_file
 from tiny_data import TINY, image_folder, tiny_config
 
-from lth_det.classify.checkpoint import load_state
 from lth_det.classify.models import build_model
 from lth_det.classify.run import run_classifier
 from lth_det.classify.transfer import OTHER_SEED
 from lth_det.classify.transfer_run import run_transfer
 from lth_det.classify.transfer_table import transfer_text
 from lth_det.errors import ConfigError, MaskMismatchError
+from lth_det.tickets.checkpoint_file import load_checkpoint_weights
 from lth_det.tickets.serialization import load_ticket
 
 MEHTA = TINY.replace("pruning: {targets: [0.5, 0.8]}", "pruning: {prune_rate_per_round: 0.2, rounds: 2, "
@@ -97,7 +97,7 @@ def test_starts_are_what_they_are_called(finished):
     run, _, config = finished
     source = run / "source"
     for number in (0, 1, 2):
-        final = load_state(source / f"round_{number:02d}" / "model_final.pth")
+        final = load_checkpoint_weights(source / f"round_{number:02d}" / "model_final.pth")
         ticket = start_of(run, f"round_{number:02d}_source_final_full_1fc")
         assert equal(body(ticket.weights), body(final))  # batch norm and its statistics too
         ticket = start_of(run, f"round_{number:02d}_source_init_full_1fc")
@@ -112,7 +112,9 @@ def test_starts_are_what_they_are_called(finished):
 def test_theta_s_is_what_the_round_itself_ended_with(finished):
     run, _, _ = finished
     ticket = start_of(run, "round_02_source_final_full_1fc")
-    trained = [load_state(run / "source" / f"round_0{n}" / "model_final.pth") for n in (1, 2)]
+    trained = [
+        load_checkpoint_weights(run / "source" / f"round_0{n}" / "model_final.pth") for n in (1, 2)
+    ]
     assert not equal(body(trained[0]), body(trained[1]))
     zeros = {name: ticket.weights[name] == 0 for name in ticket.mask}
     assert all(bool(zeros[name][~ticket.mask[name]].all()) for name in zeros)
@@ -138,7 +140,7 @@ def test_the_random_mask_has_the_layer_counts_on_the_dense_sources_weights(finis
         n: ticket.mask.kept_in(n) for n in ticket.mask
     }
     assert control.mask.sha256() != ticket.mask.sha256()
-    dense = load_state(run / "source" / "round_00" / "model_final.pth")
+    dense = load_checkpoint_weights(run / "source" / "round_00" / "model_final.pth")
     assert equal(body(control.weights), body(dense))
 
 
@@ -157,7 +159,7 @@ def test_frozen_means_frozen_batch_norm_statistics_included(finished):
     run, table, _ = finished
     for row in table["rows"]:
         ticket = start_of(run, row["stage"])
-        final = load_state(run / row["stage"] / "model_final.pth")
+        final = load_checkpoint_weights(run / row["stage"] / "model_final.pth")
         masked = {
             name: value * ticket.mask[name] if name in ticket.mask else value
             for name, value in body(ticket.weights).items()

@@ -1,8 +1,9 @@
-"""Arrays out of a pickle of Detectron2's model zoo, without running what the file names.
+"""Arrays out of a pickle, without running what the file names.
 
-The zoo's MSRA ResNets are Python 2 pickles of dictionaries of NumPy arrays, which ``torch.load(weights_only=True)`` does
-not read. A pickle can name any function to be called while it is loaded; this reader knows only the few that rebuild
-arrays and ordered dictionaries, and refuses all others.
+Two old formats come as pickles: the MSRA ResNets of Detectron2's model zoo (dictionaries of NumPy arrays written by Python 2,
+which ``torch.load(weights_only=True)`` does not read) and the Python version of CIFAR-10. A pickle can name any function to
+be called while it is loaded; this reader knows only the few that rebuild arrays and ordered dictionaries, and refuses all
+others.
 """
 
 import collections
@@ -10,7 +11,7 @@ import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,26 +20,36 @@ from torch import Tensor
 from lth_det.errors import DataError
 from lth_det.tickets.checkpoint_file import UNREADABLE
 
-_ARRAY = np.zeros(1, np.float32).__reduce__()  # (rebuild function, its arguments, state)
-_SCALAR = np.float32(0).__reduce__()[0]
-_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
+_SAVE_TENSORS = (
+    "load it where you trust it and save its arrays as tensors: torch.save({name: torch.from_numpy(a) for name, a in "
+    "arrays.items()}, 'weights.pth')"
+)
 
 
-def _latin1(text: str, encoding: str) -> bytes:
+def _latin1(text: str, encoding: str = "latin1") -> bytes:
     """Stand in for ``_codecs.encode``, which Python 3 writes into old pickles for bytes."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it encodes text as {encoding}")
     return text.encode("latin1")
 
 
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _latin1,
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    **{(module, "_reconstruct"): _ARRAY[0] for module in _MODULES},
-    **{(module, "scalar"): _SCALAR for module in _MODULES},
-}
+def _allowed() -> dict[tuple[str, str], Any]:
+    array = np.zeros(1, np.float32)
+    found: dict[tuple[str, str], Any] = {
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("_codecs", "encode"): _latin1,
+        ("collections", "OrderedDict"): collections.OrderedDict,
+    }
+    # Where these are depends on the version of NumPy: the installed one is asked.
+    for package in ("numpy.core", "numpy._core"):
+        found[f"{package}.multiarray", "_reconstruct"] = array.__reduce__()[0]
+        found[f"{package}.multiarray", "scalar"] = array[0].__reduce__()[0]
+        found[f"{package}.numeric", "_frombuffer"] = array.__reduce_ex__(5)[0]
+    return found
+
+
+_ALLOWED = _allowed()
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -49,21 +60,30 @@ class _ArrayUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it names {module}.{name}") from None
 
 
-def load_array_pickle(path: str | os.PathLike[str]) -> Any:
-    """Return what a ``.pkl`` file of Detectron2's model zoo holds: arrays, numbers, texts, lists and dictionaries.
+def load_array_pickle(
+    path: str | os.PathLike[str],
+    *,
+    encoding: Literal["latin1", "bytes"] = "latin1",
+    what: str = "a pickle of NumPy arrays",
+    advice: str = _SAVE_TENSORS,
+) -> Any:
+    """Return what a pickle of arrays, numbers, texts, lists and dictionaries holds.
+
+    Args:
+        path: the file.
+        encoding: how strings of Python 2 are returned: as text, or as the bytes they are.
+        what: what the file should be, for the error.
+        advice: what to do about another file, for the error.
 
     Raises:
         DataError: the file cannot be read, or names anything else.
     """
     try:
         with Path(path).open("rb") as handle:
-            return _ArrayUnpickler(handle, encoding="latin1").load()
+            return _ArrayUnpickler(handle, encoding=encoding).load()
     except (*UNREADABLE, RecursionError, MemoryError) as error:
         reason = (str(error) or type(error).__name__).split("\n", maxsplit=1)[0]
-        raise DataError(
-            f"{path} cannot be read as a pickle of NumPy arrays ({reason}); load it where you trust it and save its "
-            "arrays as tensors: torch.save({name: torch.from_numpy(a) for name, a in arrays.items()}, 'weights.pth')."
-        ) from error
+        raise DataError(f"{path} cannot be read as {what} ({reason}); {advice}.") from error
 
 
 def read_array_pickle(path: str | os.PathLike[str]) -> dict[str, Tensor]:
