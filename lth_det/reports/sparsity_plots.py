@@ -39,9 +39,9 @@ def groups(models: Sequence[RoundResult]) -> Drawing | None:
         left.set_yticks(range(len(names)), names)
         left.invert_yaxis()
         # Legends of the figure: below an axis of few groups they would cover its title.
-        for axes, side, columns in ((left, "left", 2), (right, "right", 3)):
-            handles, labels = axes.get_legend_handles_labels()
-            figure.legend(handles, labels, loc=f"outside lower {side}", ncols=columns)
+        dots, counts = left.get_legend_handles_labels(), right.get_legend_handles_labels()
+        figure.legend(*dots, loc="outside lower left", ncols=2)
+        figure.legend(*counts, loc="outside lower right", ncols=3)
 
     return render("groups", draw, width=9.6, height=1.7 + 0.36 * len(names))
 
