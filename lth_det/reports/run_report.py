@@ -6,7 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lth_det.errors import LthDetError
-from lth_det.reports import html, run_attributes, run_plots, run_summary, run_tables, sparsity_plots
+from lth_det.reports import (
+    html,
+    run_attributes,
+    run_plots,
+    run_summary,
+    run_tables,
+    size_report,
+    sparsity_plots,
+)
 from lth_det.reports.figure_files import add_figure
 from lth_det.reports.folder import replace_folder
 from lth_det.reports.gallery import read_model, write_gallery
@@ -45,6 +53,7 @@ def write_run_report(output_dir: Path) -> Path:
             Section("rounds", "Rounds", _rounds(results)),
             *method_sections(folder, work),
             Section("sparsity", "Where weights were pruned", _sparsity(results, work)),
+            Section("sizes", "What a ticket buys", size_report.sizes_section(results)),
             *(() if results.is_classifier else _detection_sections(results, work)),
             Section("provenance", "Provenance", _provenance(results)),
         ]
@@ -246,6 +255,8 @@ def _write_tables(results: RunResults, folder: Path) -> None:
         "metrics": run_tables.all_rounds_table,
         "groups": run_tables.groups_table,
         "layers": run_tables.layers_table,
+        "sizes": size_report.sizes_table,
+        "macs": size_report.macs_table,
         "classes": run_tables.classes_table,
         "timings": run_tables.timings_table,
     }

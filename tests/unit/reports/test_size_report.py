@@ -75,3 +75,11 @@ def test_the_section_of_a_run_says_where_nothing_gets_faster(tmp_path):
     assert len(sizes_table(read_run(folder)).rows) == 3
     edit_results(folder, lambda results: results.update(rounds=results["rounds"][1:]))
     assert len(sizes_table(read_run(folder)).rows) == 2  # no dense round
+
+
+def test_it_is_part_of_the_page_and_of_its_tables(finished_report):
+    page = (finished_report / "index.html").read_text(encoding="utf-8")
+    assert "What a ticket buys" in page
+    header = (finished_report / "sizes.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header.startswith("model,sparsity,dense_mb,compact_mb,times_smaller")
+    assert (finished_report / "macs.csv").exists()
