@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INPUTS := $(wildcard requirements/*.txt) setup.py tools/build_detectron2.py
 
-.PHONY: setup demo compare test lint clean
+.PHONY: setup demo compare bench test lint clean
 
 setup: $(READY)
 
@@ -30,6 +30,10 @@ demo: $(READY)
 # Tickets of other tasks against the detector's own, random ones and RST: about half an hour on 2 cores, resumable.
 compare: $(READY)
 	$(BIN)/python tools/compare_tickets.py --config-file configs/compare/shapes.yaml
+
+# All benchmarks: fills the tables of benchmarks/README.md and docs/scaling.md. A quarter of an hour on 2 idle cores.
+bench: $(READY)
+	$(BIN)/python benchmarks/run_all.py
 
 # Two processes with one thread each: small detectors gain nothing from a second thread.
 test: $(READY) lint

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lth_det.d2.communicator import Processes
 from lth_det.d2.config_methods import method_identity
 from lth_det.d2.datasets import register_all
 from lth_det.d2.evaluation import flatten_metrics
+from lth_det.d2.macs import macs_by_layer
 from lth_det.d2.imports import import_modules
 from lth_det.d2.plan import imp_plan
 from lth_det.d2.plan_methods import (
@@ -204,6 +206,9 @@ def run_settings(cfg: Any) -> dict[str, Any]:
     path = settings.pop("LTH.TICKET")
     if path:
         settings["LTH.TICKET"] = ticket_identity(path)
+    ratios = cfg.LTH.LAYER_RATIOS
+    if cfg.LTH.SCOPE == "layer" and ratios not in NAMED_RATIOS:
+        settings["LTH.LAYER_RATIOS"] = ticket_identity(ratios)
     settings |= method_contents(cfg)
     if comm.get_world_size() > 1:
         # Each process draws its own random numbers, so that their number shows in the results.
@@ -220,6 +225,7 @@ def run_facts(cfg: Any, digest: str) -> dict[str, Any]:
         "versions": package_versions(),
         "task": ", ".join(cfg.DATASETS.TRAIN),
         "input": input_extra(cfg),
+        "layer_macs": _layer_macs(cfg),
         "dataset": {
             "name": name,
             "json_file": _absolute(metadata.get("json_file")),
@@ -230,6 +236,14 @@ def run_facts(cfg: Any, digest: str) -> dict[str, Any]:
             "classes": list(metadata.get("thing_classes", [])),
         },
     }
+
+
+def _layer_macs(cfg: Any) -> dict[str, Any]:
+    """Return the dense MACs of every layer, counted by one process: a forward pass of a large detector takes seconds."""
+    found: dict[str, Any] = json.loads(
+        Processes().on_main(lambda: json.dumps(macs_by_layer(cfg)).encode())
+    )
+    return found
 
 
 def _absolute(path: str | None) -> str | None:
