@@ -19,12 +19,14 @@ from lth_det.cli.common import (
 )
 from lth_det.cli.sweep_output import SweepOutput, write_matrix
 from lth_det.errors import ConfigError
+from lth_det.io import atomic_write
 from lth_det.sweeps.estimate import Costs, measure, read_costs
 from lth_det.sweeps.executors import make_executor
 from lth_det.sweeps.listing import dry_run_text, failures_text
 from lth_det.sweeps.model import Sweep
 from lth_det.sweeps.plan import load_plan
 from lth_det.sweeps.plan_keys import EXECUTORS
+from lth_det.sweeps.published import measured_run_values, run_values_text
 from lth_det.sweeps.scheduler import DEFAULT_PARALLEL, Scheduler
 from lth_det.sweeps.state import FAILED, FINISHED, SweepState
 
@@ -145,6 +147,10 @@ def _finish(sweep: Sweep, state: SweepState, arguments: argparse.Namespace) -> i
         if arguments.json:
             write_json_option(arguments.json, matrix)
         sys.stderr.write(f"Report: {page}\n")
+    elif sweep.facts.get("published"):
+        text = run_values_text(measured_run_values(sweep.facts["published"], sweep.output))
+        atomic_write(Path(sweep.output) / "published.md", text)
+        sys.stdout.write(text)
     unfinished = [run for run in sweep.runs if state.state_of(run) != FINISHED]
     if not unfinished:
         return EXIT_OK

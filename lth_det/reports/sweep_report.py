@@ -15,6 +15,7 @@ from lth_det.reports.folder import replace_folder
 from lth_det.reports.html import Html, Section
 from lth_det.reports.matrix_heatmap import transfer_matrix
 from lth_det.reports.overlap_part import overlap_part
+from lth_det.reports.published_part import published_part
 from lth_det.reports.sweep_curves import curves
 from lth_det.reports.sweep_data import Matrix, metric_title, read_matrix
 from lth_det.reports.sweep_differences import differences
@@ -64,6 +65,9 @@ def write_comparison(
     with replace_folder(target) as work:
         sections = [Section("verdict", "Verdict", _verdict(view))]
         sections += _modules(view, work) if view.is_modules else _transfer(view, work)
+        if view.raw.get("published"):
+            published = published_part(view, work)
+            sections.append(Section("published", "Published values beside ours", published))
         sections.append(Section("table", "All numbers", _numbers(view)))
         if early_bird:
             sections.append(

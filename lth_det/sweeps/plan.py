@@ -13,6 +13,7 @@ from lth_det.sweeps.keys import Keys
 from lth_det.sweeps.model import Cell, Run, Sweep, Work, check_runs
 from lth_det.sweeps.modules_plan import expand_modules, modules_facts, read_modules
 from lth_det.sweeps.plan_keys import Head, read_head
+from lth_det.sweeps.published import read_published, read_run_values
 from lth_det.sweeps.transfer_plan import read_transfer
 from lth_det.sweeps.transfer_runs import expand_transfer, source_facts
 
@@ -54,6 +55,9 @@ def expand_plan(plan: dict[str, Any], *, where: str, output: str | None = None) 
         facts = _facts(modules, modules_facts(modules))
     else:
         runs, cells = _command_runs(keys, head), []
+        facts["published"] = read_run_values(keys, [run.name for run in runs])
+    if cells:
+        facts["published"] = read_published(keys, facts)
     keys.end()
     check_runs(runs)
     return _sweep(head, runs, cells, facts, plan)

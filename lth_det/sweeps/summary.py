@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from statistics import fmean, stdev
 from typing import Any
 
+from lth_det.sweeps.published import compare_published
 from lth_det.sweeps.summary_modules import module_rows
 from lth_det.sweeps.summary_noise import (
     Noise,
@@ -40,6 +41,7 @@ def summarise(cells: Mapping[str, Any]) -> dict[str, Any]:
       :func:`lth_det.sweeps.summary_verdicts.verdict` and ``alike_in_sparsity``).
     - ``modules``: the table of a module-wise sweep, else empty.
     - ``not_computable``: cells that ran but lack a metric.
+    - ``published``, if the plan has published values: each with what was measured beside it.
 
     Raises:
         RunError: ``cells`` is not what a sweep writes.
@@ -56,6 +58,8 @@ def summarise(cells: Mapping[str, Any]) -> dict[str, Any]:
     matrix["modules"] = module_rows(cells, matrix["summary"])
     matrix["verdicts"] = [] if cells.get("kind") == "modules" else _verdicts(cells, values, noises)
     matrix["not_computable"] = values.lacking
+    if matrix.get("published"):
+        matrix["published"] = compare_published(matrix)
     return matrix
 
 

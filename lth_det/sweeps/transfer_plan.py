@@ -25,7 +25,9 @@ class Source:
         kind: one of :data:`KINDS`.
         config: config of the source run (classifier, cross_task).
         target: target of the plan whose own run is the source (cross_task), instead of ``config``.
-        files: prune rate -> file that exists already (all ticket kinds); key 0 serves every rate.
+        files: prune rate -> file that exists already (all ticket kinds); key 0 serves every rate. ``{name}`` in it is the
+            folder of the run of source ``name`` (of kind own or classifier, or cross_task with a config) and the same seed.
+        one_shot: each rate is pruned from the dense weights in one step (own), instead of from the round before.
         transfer: ``ticket`` or ``mask`` (classifier, cross_task).
         weights: ``source``, ``target``, ``rewind`` (the target's own rewind snapshot) or a file.
         seed: one source run of this seed for all seeds; ``None``: one for each.
@@ -50,6 +52,7 @@ class Source:
     weights: str = "source"
     seed: int | None = None
     rates: tuple[float, ...] = ()
+    one_shot: bool = False
     values: str = "trained"
     arguments: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
@@ -152,6 +155,8 @@ def _source(keys: Keys, name: str, rates: list[float], controls: list[str]) -> S
         found["controls"] = tuple(keys.strings("controls", controls))
     if kind in ("own", "classifier", "cross_task"):
         found["rates"] = _source_rates(keys, rates)
+    if kind == "own":
+        found["one_shot"] = keys.take("one_shot", bool, False)
     if kind in TICKET_KINDS:
         found |= _ticket_source(keys, kind, rates)
     keys.end()

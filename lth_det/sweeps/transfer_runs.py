@@ -1,10 +1,12 @@
 """From a plan of kind ``transfer`` to its runs and the cells they fill; pure functions."""
 
 import dataclasses
+import re
 from typing import Any
 
 from lth_det.errors import ConfigError
 from lth_det.sweeps.detector_runs import (
+    TRANSFERRED,
     Target,
     Transfer,
     classifier_run,
@@ -19,6 +21,7 @@ from lth_det.sweeps.transfer_plan import DENSE, Source, TransferPlan
 # A ticket whose weights were never trained on the target has the whole schedule before it, whatever the target's own
 # tickets skip: they have already seen the images up to their rewind point.
 _WHOLE_SCHEDULE = ("LTH.REWIND.TO", "init")
+_PLACE = re.compile(r"\{(\w+)\}")
 
 
 @dataclasses.dataclass
@@ -107,16 +110,40 @@ def controls_of(plan: TransferPlan, source: Source) -> dict[str, tuple[str, str]
 def own_run(expansion: Expansion, own: Source, target: Target, seed: int) -> Run:
     """Return the run of a target that trains it dense and finds its own tickets; added if it is not there yet."""
     plan = expansion.plan
+    rates = own.rates[:1] if own.one_shot else own.rates
     return expansion.add(
         imp_run(
             target,
             expansion.place(f"{own.name}-{target.name}-seed{seed}"),
             seed,
-            rates=own.rates,
+            rates=rates,
             controls=(
                 tuple(controls_of(plan, own)),
-                [own.rates.index(rate) + 1 for rate in plan.prune_rates],
+                [rates.index(rate) + 1 for rate in plan.prune_rates if rate in rates],
             ),
+            opts=own.opts,
+        )
+    )
+
+
+def _one_shot_run(expansion: Expansion, own: Source, target: Target, seed: int, rate: float) -> Run:
+    """Return the run of one rate of a one-shot source: what a round pruned from the dense weights by that rate would be."""
+    dense = own_run(expansion, own, target, seed)
+    transfer = Transfer(
+        kind="magnitude",
+        source=f"{dense.folder}/round_00/model_final.pth",
+        weights=f"{dense.folder}/round_00/rewind.safetensors",
+        prune_rate=rate,
+        arguments=("--groups", "all"),
+        needs=(dense.name,),
+    )
+    return expansion.add(
+        ticket_run(
+            target,
+            expansion.place(f"{own.name}-{target.name}-{rate_text(rate)}-seed{seed}"),
+            seed,
+            transfer=transfer,
+            controls=tuple(controls_of(expansion.plan, own)),
             opts=own.opts,
         )
     )
@@ -130,7 +157,9 @@ def _own(expansion: Expansion, source: Source, target: Target, seed: int, *, den
             Cell(source=DENSE, target=target.name, prune_rate=0.0, seed=seed, run=run.name, round=0)
         )
     for rate in expansion.plan.prune_rates:
-        place = run.name, source.rates.index(rate) + 1
+        place: tuple[str, int | None] = run.name, source.rates.index(rate) + 1
+        if source.one_shot and rate != source.rates[0]:
+            place = _one_shot_run(expansion, source, target, seed, rate).name, None
         _cells(expansion, (source.name, controls), (target.name, rate, seed), place)
 
 
@@ -212,15 +241,42 @@ def _file(
     if source.files:
         path = source.files.get(rate, source.files.get(0.0, ""))
         if path != DENSE:
-            return path, ()
+            return _filled(expansion, path, target, seed)
         dense = own_run(expansion, expansion.plan.own, target, seed)
         return f"{dense.folder}/round_00/model_final.pth", (dense.name,)
     run = _source_run(expansion, source, seed if source.seed is None else source.seed)
-    rates = expansion.plan.own.rates if source.target else source.rates
-    stage = f"{run.folder}/round_{rates.index(rate) + 1:02d}"
     # transfer_ticket.py takes the trained weights of a stage's folder, and the rewind weights of a ticket file.
     trained = source.transfer == "ticket" and source.values == "trained"
+    own = expansion.plan.own
+    if source.target and own.one_shot and rate != own.rates[0]:
+        run = _one_shot_run(expansion, own, _target_of(expansion, source), seed, rate)
+        return f"{run.folder}/{'ticket' if trained else TRANSFERRED}", (run.name,)
+    rates = own.rates if source.target else source.rates
+    stage = f"{run.folder}/round_{rates.index(rate) + 1:02d}"
     return stage if trained else f"{stage}/ticket.safetensors", (run.name,)
+
+
+def _filled(
+    expansion: Expansion, path: str, target: Target, seed: int
+) -> tuple[str, tuple[str, ...]]:
+    """Return ``path`` with the folders of runs in place of ``{source}``, and the runs it then needs."""
+    needs: list[str] = []
+    for name in _PLACE.findall(path):
+        other = next((source for source in expansion.plan.sources if source.name == name), None)
+        if other is not None and other.kind == "own":
+            run = own_run(expansion, other, target, seed)
+        elif other is not None and other.config:
+            run = _source_run(expansion, other, seed if other.seed is None else other.seed)
+        else:
+            raise ConfigError(
+                f"The plan has a file {path}, but {name} is no source with a run of its own (kind own or classifier)."
+            )
+        path, needs = path.replace(f"{{{name}}}", run.folder), [*needs, run.name]
+    return path, tuple(needs)
+
+
+def _target_of(expansion: Expansion, source: Source) -> Target:
+    return next(target for target in expansion.plan.targets if target.name == source.target)
 
 
 def _source_run(expansion: Expansion, source: Source, seed: int) -> Run:
@@ -230,7 +286,6 @@ def _source_run(expansion: Expansion, source: Source, seed: int) -> Run:
             classifier_run(source.config, place, seed, rates=source.rates, opts=source.source_opts)
         )
     if source.target:
-        target = next(target for target in expansion.plan.targets if target.name == source.target)
-        return own_run(expansion, expansion.plan.own, target, seed)
+        return own_run(expansion, expansion.plan.own, _target_of(expansion, source), seed)
     target = Target(name=source.name, label=source.label, config=source.config, metric="")
     return expansion.add(imp_run(target, place, seed, rates=source.rates, opts=source.source_opts))
