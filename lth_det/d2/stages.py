@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.modeling import build_model
 from detectron2.utils import comm
 from torch import Tensor, nn
 
+from lth_det.d2.building import build_configured
 from lth_det.d2.checkpoint import load_checkpoint_weights, load_ticket_into, unwrap
 from lth_det.d2.evaluation import predictions_folder, stage_metrics
 from lth_det.d2.method_hooks import METHODS, method_hook
@@ -157,8 +157,7 @@ class DetectorStages:
     def _build_model(self) -> nn.Module:
         # Building a model draws random numbers: a run must not depend on how often that happened before.
         with torch.random.fork_rng():
-            model: nn.Module = build_model(self._cfg)
-        return model
+            return build_configured(self._cfg)
 
 
 def _timed_evaluation(trainer: LotteryTrainer) -> list[float]:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.modeling import build_model
 from torch import Tensor, nn
 
+from lth_det.d2.building import build_configured
 from lth_det.d2.checkpoint import unwrap
 from lth_det.d2.module_groups import module_groups, parameter_table, parameter_table_from_cfg
 from lth_det.d2.strict_checkpointer import StrictCheckpointer
@@ -48,7 +48,8 @@ def transfer_target(
             configuration.
 
     Raises:
-        ConfigError: an unknown group, or ``MODEL.WEIGHTS`` names a file that does not exist.
+        ConfigError: an unknown group, a network that cannot be built, or ``MODEL.WEIGHTS`` names a file that does not
+            exist.
     """
     number = max(cfg.SEED, 0) if seed is None else seed
     model = _meta_model(cfg)
@@ -121,8 +122,7 @@ def _meta_model(cfg: Any) -> nn.Module:
     copy.defrost()
     copy.MODEL.DEVICE = "meta"
     with torch.device("meta"):
-        model: nn.Module = build_model(copy)
-    return model
+        return build_configured(copy)
 
 
 def _initial_weights(cfg: Any, seed: int) -> dict[str, Tensor]:
@@ -137,7 +137,7 @@ def _initial_weights(cfg: Any, seed: int) -> dict[str, Tensor]:
         )
     with kept_random_state():
         seed_everything(seed)
-        model = build_model(copy)
+        model = build_configured(copy)
     if path:
         StrictCheckpointer(model).load(path)
     return capture_weights(unwrap(model).state_dict())

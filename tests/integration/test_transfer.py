@@ -204,11 +204,16 @@ def test_mistakes_end_with_code_2_and_one_sentence(classifier, tmp_path, capsys)
     bare = tmp_path / "bare.safetensors"
     network = narrow_classifier()
     write_ticket(bare, network, block_convolutions(network), weights=False)
+    full = classifier[2]
     cases = {
         "is a ticket without weights; use --kind mask": ("--source", bare),
         "none.safetensors does not exist": ("--source", tmp_path / "none.safetensors"),
         "exclude each other": ("--source", bare, "--fix", "--preset", "paper"),
         "--seed is -1": ("--source", bare, "--seed", "-1"),
+        "(KeyError: 'res9'); check": ("--source", full, "MODEL.FPN.IN_FEATURES", "['res9']"),
+        "cannot build the network of this configuration": (
+            *("--source", full, "MODEL.META_ARCHITECTURE", "YOLO"),
+        ),
     }
     for sentence, words in cases.items():
         with pytest.raises(SystemExit) as caught:
