@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.modeling import build_model
 from torch import Tensor, nn
 
+from lth_det.d2.building import build_configured
 from lth_det.d2.checkpoint import UNREADABLE
 from lth_det.d2.datasets import check_dataset_available, register_all
 from lth_det.d2.macs import count_macs
@@ -30,8 +30,9 @@ def dry_run(
 
     The model gets the weights of ``MODEL.WEIGHTS`` if that is a file on this machine; nothing is downloaded. Otherwise
     its weights are a random initialisation drawn with ``SEED``: the counts of the network are exact all the same, but
-    under a global scope (taken for ``sensitivity`` too) the split over groups and layers depends on the weights, and
-    trained ones differ.
+    under a global scope the split over groups and layers depends on the weights, and trained ones differ. The scope
+    ``sensitivity`` measures losses on the trained dense network first, which a dry run does not: the split shown for it
+    is that of the global scope (``split_scope``).
 
     Args:
         cfg: from :func:`~lth_det.d2.setup_cfg.load_config`; pruning as in its node LTH, in one step.
@@ -40,11 +41,11 @@ def dry_run(
 
     Returns:
         The keys of :func:`~lth_det.tickets.inspection.mask_report` and ``preset``, ``scope``,
-        ``criterion``, ``requested_prune_rate``, ``weights`` (where they come from), ``split_depends_on_weights``, and
-        ``macs`` if asked.
+        ``split_scope`` (the scope whose split is shown), ``criterion``, ``requested_prune_rate``, ``weights`` (where they
+        come from), ``split_depends_on_weights``, and ``macs`` if asked.
 
     Raises:
-        ConfigError: an unknown group, nothing to prune, or ``MODEL.WEIGHTS`` cannot be read or is of another model.
+        ConfigError: an unknown group, nothing to prune, a network that cannot be built, or ``MODEL.WEIGHTS`` cannot be read or is of another model.
         ScopeError: the rates cannot be met.
         DataError: the criterion looks at training data that is not there.
     """
@@ -56,9 +57,7 @@ def dry_run(
     plan = imp_plan(cfg)
     scope = plan.scope
     if scope == "sensitivity":
-        plan = dataclasses.replace(
-            plan, scope="global"
-        )  # its curves are measured on trained weights
+        plan = dataclasses.replace(plan, scope="global")
     mask = decide_mask(
         model.state_dict(), table, plan, len(plan.prune_rates), None, trainer=_Scorer(cfg)
     )
@@ -66,6 +65,7 @@ def dry_run(
     report |= {
         "preset": cfg.LTH.PRESET,
         "scope": scope,
+        "split_scope": plan.scope,
         "criterion": plan.criterion,
         "requested_prune_rate": plan.prune_rates[-1],
         "weights": source,
@@ -97,7 +97,7 @@ def configured_table(cfg: Any) -> ParameterTable:
     cfg.defrost()
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
-        return parameter_table_from_cfg(cfg, build_model(cfg))
+        return parameter_table_from_cfg(cfg, build_configured(cfg))
 
 
 def _table(cfg: Any, model: nn.Module, groups: Collection[str] | None) -> ParameterTable:
@@ -130,7 +130,7 @@ def _model_with_weights(cfg: Any) -> tuple[nn.Module, str]:
     seed = max(cfg.SEED, 0)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        model: nn.Module = build_model(cfg)
+        model = build_configured(cfg)
     random = f"random initialisation (seed {seed})"
     path = cfg.MODEL.WEIGHTS
     if not path:

@@ -19,8 +19,8 @@ from lth_det.d2.communicator import Processes
 from lth_det.d2.config_methods import method_identity
 from lth_det.d2.datasets import register_all
 from lth_det.d2.evaluation import flatten_metrics
-from lth_det.d2.macs import macs_by_layer
 from lth_det.d2.imports import import_modules
+from lth_det.d2.macs import macs_by_layer
 from lth_det.d2.plan import imp_plan
 from lth_det.d2.plan_methods import (
     check_methods,
@@ -37,6 +37,7 @@ from lth_det.d2.trainer import LotteryTrainer
 from lth_det.d2.transfer import input_extra
 from lth_det.env import package_versions
 from lth_det.errors import RunError
+from lth_det.experiments.decide import layer_ratios_identity
 from lth_det.experiments.early_bird import EarlyBirdRun
 from lth_det.experiments.gradual_run import GradualRun
 from lth_det.experiments.imp import ImpRun
@@ -206,9 +207,8 @@ def run_settings(cfg: Any) -> dict[str, Any]:
     path = settings.pop("LTH.TICKET")
     if path:
         settings["LTH.TICKET"] = ticket_identity(path)
-    ratios = cfg.LTH.LAYER_RATIOS
-    if cfg.LTH.SCOPE == "layer" and ratios not in NAMED_RATIOS:
-        settings["LTH.LAYER_RATIOS"] = ticket_identity(ratios)
+    if cfg.LTH.SCOPE == "layer":
+        settings["LTH.LAYER_RATIOS"] = layer_ratios_identity(cfg.LTH.LAYER_RATIOS)
     settings |= method_contents(cfg)
     if comm.get_world_size() > 1:
         # Each process draws its own random numbers, so that their number shows in the results.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lth_det.errors import ConfigError
-from lth_det.experiments.plan import ImpPlan
+from lth_det.experiments.plan import NAMED_RATIOS, ImpPlan
 from lth_det.experiments.scoring import Scoring, ScoringTrainer
 from lth_det.pruning.allocation import Allocation, TicketRatioAllocation, build_allocation
 from lth_det.pruning.allocation_sensitivity import SensitivityAllocation, SensitivityCurve
@@ -20,7 +20,8 @@ from lth_det.tickets.apply import apply_mask_
 from lth_det.tickets.differences import list_names
 from lth_det.tickets.mask import Mask
 from lth_det.tickets.scope import ParameterTable
-from lth_det.tickets.serialization import load_ticket
+from lth_det.tickets.serialization import load_ticket, ticket_sha256
+from lth_det.tickets.ticket import Ticket
 
 _NEEDS_MODEL = ("model", "loss_fn")
 
@@ -245,10 +246,33 @@ def _allocation(plan: ImpPlan, curves: Curves | None) -> Allocation:
         return build_allocation("global") if curves is None else SensitivityAllocation(curves)
     if plan.scope != "layer":
         return build_allocation(plan.scope)
-    if plan.layer_ratios in ("uniform", "erk"):
+    if plan.layer_ratios in NAMED_RATIOS:
         return build_allocation(plan.layer_ratios)
-    if not Path(plan.layer_ratios).is_file():
+    return TicketRatioAllocation(_ratio_ticket(plan.layer_ratios).mask)
+
+
+def layer_ratios_identity(layer_ratios: str) -> str:
+    """Return what identifies a value of ``LTH.LAYER_RATIOS``: its name, or the SHA-256 of the ticket, wherever it lies.
+
+    Raises:
+        ConfigError: it is neither a name nor a file.
+        TicketFormatError: the file is no ticket.
+    """
+    if layer_ratios in NAMED_RATIOS:
+        return layer_ratios
+    return f"ticket {ticket_sha256(_ratio_ticket(layer_ratios))}"
+
+
+def scope_in_words(plan: ImpPlan) -> str:
+    """Return the scope as tickets record it, such as ``"layer (erk)"``."""
+    if plan.scope != "layer":
+        return plan.scope
+    return f"layer ({layer_ratios_identity(plan.layer_ratios)})"
+
+
+def _ratio_ticket(path: str) -> Ticket:
+    if not Path(path).is_file():
         raise ConfigError(
-            f"LTH.LAYER_RATIOS is {plan.layer_ratios!r}; give uniform, erk or the file of a ticket."
+            f"LTH.LAYER_RATIOS is {path!r}; give uniform, erk or the file of a ticket."
         )
-    return TicketRatioAllocation(load_ticket(plan.layer_ratios).mask)
+    return load_ticket(path)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lth_det.errors import RunError
 from lth_det.experiments.controls import BUDGET_KEY, finding_iterations
-from lth_det.experiments.decide import check_plan, decide_mask, scoring_trainer
+from lth_det.experiments.decide import check_plan, decide_mask, scope_in_words, scoring_trainer
 from lth_det.experiments.protocols import Stage
 from lth_det.experiments.sensitivity import measured_curves, record_decision
 from lth_det.experiments.snapshot import load_snapshot
@@ -136,7 +136,7 @@ class ImpRun(StageRunner):
             weights=weights,
             provenance=Provenance(
                 criterion=self.plan.criterion,
-                scope=self._scope,
+                scope=scope_in_words(self.plan),
                 prune_rate=summary["prune_rate"],
                 prune_rates_by_group={
                     group: row["prune_rate"] for group, row in summary["groups"].items()
@@ -193,12 +193,6 @@ class ImpRun(StageRunner):
             plan=self.plan,
             trainer=scoring_trainer(self.trainer, "LTH.SCOPE sensitivity"),
         )
-
-    @property
-    def _scope(self) -> str:
-        if self.plan.scope == "layer":
-            return f"layer ({self.plan.layer_ratios})"
-        return self.plan.scope
 
     def _trained_weights(self, record: Mapping[str, Any]) -> dict[str, Tensor]:
         weights = self.trainer.load_weights(self.run.root / record["weights"])

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from lth_det.errors import ConfigError
+from lth_det.experiments.decide import scope_in_words
 from lth_det.experiments.plan import ImpPlan
 from lth_det.experiments.stage_runner import StageRunner
 from lth_det.tickets.mask import Mask
@@ -45,7 +46,7 @@ def method_ticket(
         weights=weights,
         provenance=Provenance(
             criterion=criterion,
-            scope=scope_in_words(plan.scope, plan.layer_ratios),
+            scope=scope_in_words(plan),
             prune_rate=summary["prune_rate"],
             prune_rates_by_group={
                 group: row["prune_rate"] for group, row in summary["groups"].items()
@@ -77,11 +78,6 @@ def check_live_plan(plan: ImpPlan, what: str) -> None:
         raise ConfigError(
             f"{what} decides masks on the live weights; LTH.MASK_FROM {plan.mask_from} is not for it, set it to 'trained'."
         )
-
-
-def scope_in_words(scope: str, layer_ratios: str) -> str:
-    """Return the scope as tickets record it, such as ``"layer (erk)"``."""
-    return f"layer ({layer_ratios})" if scope == "layer" else scope
 
 
 def without_times(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from lth_det.errors import ConfigError
 
+NAMED_RATIOS = ("uniform", "erk")
+"""Values of ``layer_ratios`` that are no ticket file."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ImpPlan:

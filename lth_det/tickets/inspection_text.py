@@ -84,7 +84,12 @@ def dry_run_text(report: Mapping[str, Any]) -> str:
         "weights": report["weights"],
     }
     parts = [_facts(facts), _groups(report), _layers(report), _macs(report), _warnings(report)]
-    if report["split_depends_on_weights"] and "random initialisation" in report["weights"]:
+    if report["scope"] == "sensitivity":
+        parts.append(
+            "Totals are exact. How they split over groups is decided by losses of the trained dense network, which a dry "
+            "run does not measure: the split above is that of the global scope."
+        )
+    elif report["split_depends_on_weights"] and "random initialisation" in report["weights"]:
         parts.append(
             "Totals are exact. How they split over groups and layers depends on the weights: give trained ones with "
             "MODEL.WEIGHTS FILE."

@@ -132,6 +132,14 @@ def test_random_split_follows_the_seed_and_totals_do_not(report):
     assert first["groups"] != other["groups"]
 
 
+def test_sensitivity_shows_the_split_of_the_global_scope_and_says_so(report):
+    shown = report("--config-file", SMALL, "--prune-rate", "0.8", "LTH.SCOPE", "sensitivity")
+    plain = report("--config-file", SMALL, "--prune-rate", "0.8")
+    assert (shown["scope"], shown["split_scope"]) == ("sensitivity", "global")
+    assert plain["split_scope"] == "global"
+    assert shown | {"scope": "global"} == plain
+
+
 def test_layer_scope_gives_each_group_the_same_rate(report):
     result = report("--config-file", SMALL, "--prune-rate", "0.8", "LTH.SCOPE", "layer")
     assert not result["split_depends_on_weights"]
@@ -365,7 +373,9 @@ def test_three_tickets_are_compared_in_pairs(tool, tmp_path):
     def ticket(name, seed, *names):
         generator = torch.Generator().manual_seed(seed)
         mask = Mask({key: torch.rand(40, 30, generator=generator) < 0.3 for key in names})
-        provenance = Provenance("random", "layer", mask.prune_rate, {}, 0.7, 1, None, "t", "", seed, "init")
+        provenance = Provenance(
+            "random", "layer", mask.prune_rate, {}, 0.7, 1, None, "t", "", seed, "init"
+        )
         save_ticket(tmp_path / name, Ticket(mask, None, provenance))
         return str(tmp_path / name)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -27,7 +28,9 @@ from lth_det.experiments.gradual_run import GradualRun
 from lth_det.experiments.rst_run import RstRun
 from lth_det.experiments.run_dir import RunDir
 from lth_det.tickets.apply import count_revived
-from lth_det.tickets.serialization import load_ticket
+from lth_det.tickets.mask import Mask
+from lth_det.tickets.serialization import load_ticket, save_ticket
+from lth_det.tickets.ticket import Provenance, Ticket
 
 pytestmark = [
     pytest.mark.d2,
@@ -281,3 +284,26 @@ def test_keys_of_other_methods_are_not_the_identity_of_a_run():
     check_methods(cfg_of())
     flat = {"LTH.METHOD": "imp", "LTH.EARLY_BIRD.ENABLED": True, "LTH.RST.CYCLES": 1, "SEED": 1}
     assert method_identity(flat) == {"LTH.EARLY_BIRD.ENABLED": True, "SEED": 1}
+
+
+def test_layer_ratios_of_a_ticket_are_the_identity_by_content(tmp_path):
+    def settings(ratios, scope="layer"):
+        return run_settings(
+            cfg_of("LTH.LAYER_RATIOS", ratios, "LTH.SCOPE", scope, config="mask_rcnn_imp")
+        )
+
+    provenance = Provenance(
+        "magnitude", "global", 0.5, {}, 0.4, 1, None, "task", "none", 1, "init", {}
+    )
+    for name, kept in (("a", True), ("b", False)):
+        mask = Mask({"x.weight": torch.tensor([True, kept])})
+        save_ticket(tmp_path / f"{name}.safetensors", Ticket(mask, None, provenance))
+    (tmp_path / "moved").mkdir()
+    shutil.copy(tmp_path / "a.safetensors", tmp_path / "moved")
+    first = settings(tmp_path / "a.safetensors")
+    assert settings(tmp_path / "moved/a.safetensors") == first
+    assert settings(tmp_path / "b.safetensors") != first
+    assert settings("erk")["LTH.LAYER_RATIOS"] == "erk"
+    with pytest.raises(ConfigError, match=r"LTH\.LAYER_RATIOS is .*none"):
+        settings(tmp_path / "none.safetensors")
+    assert settings("none", scope="global")["LTH.LAYER_RATIOS"] == "none"  # not used

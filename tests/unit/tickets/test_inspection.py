@@ -221,3 +221,6 @@ def test_printed_forms_hold_the_figures():
     }
     assert "Totals are exact" in dry_run_text(dry)
     assert "Totals are exact" not in dry_run_text(dry | {"weights": "model.pth"})
+    measured = dry_run_text(dry | {"scope": "sensitivity", "weights": "model.pth"})
+    assert "the split above is that of the global scope" in measured
+    assert "give trained ones" not in dry_run_text(dry | {"scope": "sensitivity"})
