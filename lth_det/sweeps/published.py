@@ -105,8 +105,7 @@ def compare_published(matrix: Mapping[str, Any]) -> list[dict[str, Any]]:
         dense = rows.get((DENSE, entry["target"], 0.0, entry["metric"]))
         mean, std = (None, None) if row is None else (row["mean"], row["std"])
         if entry["relative"]:
-            known = mean is not None and dense is not None and dense["mean"]
-            mean, std = (100.0 * (mean / dense["mean"] - 1.0), None) if known else (None, None)
+            mean, std = _change(mean, None if dense is None else dense["mean"]), None
         found.append(
             {
                 **entry,
@@ -117,6 +116,11 @@ def compare_published(matrix: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _change(mean: float | None, dense: float | None) -> float | None:
+    """Return the change of ``mean`` to ``dense`` in percent of it; ``None`` where it is not known."""
+    return None if mean is None or not dense else 100.0 * (mean / dense - 1.0)
 
 
 def read_run_values(keys: Keys, runs: Collection[str]) -> list[dict[str, Any]]:
@@ -179,8 +183,9 @@ def _measured(entry: Mapping[str, Any], folder: Path) -> float | None:
     ]
     if not values:
         return None
-    pick = {"max": max, "min": min, "mean": fmean, "last": lambda found: found[-1]}
-    return float(pick[entry["pick"]](values))
+    if entry["pick"] == "mean":
+        return fmean(values)
+    return float({"max": max(values), "min": min(values), "last": values[-1]}[entry["pick"]])
 
 
 def run_values_text(entries: Sequence[Mapping[str, Any]]) -> str:
