@@ -191,7 +191,7 @@ def _sources(config: ClassifyConfig, *, resume: bool) -> list[SourceRound]:
     try:
         results = json.loads(results_file.read_text(encoding="utf-8"))
         return [source_of_ticket(path, results)]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{results_file} is not the results of a run ({error}).") from error
 
 

@@ -47,7 +47,7 @@ def write_voc(
     """
     try:
         content = json.loads(annotations.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{annotations} cannot be read as COCO annotations ({error}).") from error
     categories = content["categories"]
     if names is not None and len(names) != len(categories):

@@ -151,7 +151,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}); delete it and run again.") from error
     if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
         raise RunError(f"{path} is not a file of sensitivity curves; delete it and run again.")

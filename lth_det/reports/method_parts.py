@@ -122,6 +122,6 @@ def _curves(
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}); run the same command again.") from error
     return content if isinstance(content, dict) else {}

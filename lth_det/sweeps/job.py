@@ -130,7 +130,7 @@ def read_small(path: Path) -> dict[str, Any] | None:
     """Return the JSON object in a file that may be absent or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

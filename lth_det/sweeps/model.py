@@ -62,7 +62,7 @@ class Run:
             return path.exists()
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False
         return isinstance(value, dict) and value.get("complete") is True
 

@@ -33,7 +33,7 @@ def table_from_text(text: str) -> ParameterTable:
     """
     try:
         rows = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TicketFormatError("The parameter table of the ticket is not JSON.") from error
     if not isinstance(rows, list):
         raise TicketFormatError("The parameter table of the ticket is not a list.")

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lth_det.errors import ConfigError
+from lth_det.errors import ConfigError, TicketFormatError
 from lth_det.transfer.preprocessing import (
     InputFacts,
     Preprocessing,
@@ -148,5 +148,16 @@ def fold_stem_mask(mask: Tensor, source: Preprocessing, target: Preprocessing) -
 
 
 def required_options_of(extra: Mapping[str, str]) -> list[tuple[str, Any]]:
-    """Return the options that a ticket demands of its runs; empty if it demands none."""
-    return [(str(key), value) for key, value in json.loads(extra.get(REQUIRED_KEY, "[]"))]
+    """Return the options that a ticket demands of its runs; empty if it demands none.
+
+    Raises:
+        TicketFormatError: the entry is not a list of pairs.
+    """
+    try:
+        pairs = json.loads(extra.get(REQUIRED_KEY, "[]"))
+        return [(str(key), value) for key, value in pairs]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise TicketFormatError(
+            f"The ticket's entry {REQUIRED_KEY} is no list of KEY, VALUE pairs; the file is damaged: make it again with "
+            "tools/transfer_ticket.py."
+        ) from error

@@ -48,7 +48,7 @@ class Preprocessing:
                 tuple(float(number) for number in value["mean"]),
                 tuple(float(number) for number in value["std"]),
             )
-        except (ValueError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise DataError(
                 f'{where} is not of the form {{"format": "RGB", "mean": [r, g, b], "std": [r, g, b]}} ({error}).'
             ) from error

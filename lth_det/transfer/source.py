@@ -150,7 +150,7 @@ def _facts_of_run(path: Path) -> InputFacts | None:
     results = path.parent.parent / "results.json"
     try:
         extra = json.loads(results.read_bytes()).get("input")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
     if not isinstance(extra, dict) or not extra:
         return None

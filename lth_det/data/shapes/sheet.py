@@ -106,7 +106,7 @@ def _pictures(folder: Path, split: Split, indices: Iterable[int]) -> list[Image]
     path = folder / split.annotations
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path} cannot be read ({error}); delete {folder} to draw it again."
         ) from error

@@ -55,7 +55,7 @@ def split_stats(folder: Path, split: Split) -> SplitStats:
     path = folder / split.annotations
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path} cannot be read ({error}); delete {folder} to draw it again."
         ) from error
