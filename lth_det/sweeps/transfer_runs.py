@@ -129,6 +129,8 @@ def own_run(expansion: Expansion, own: Source, target: Target, seed: int) -> Run
 def _one_shot_run(expansion: Expansion, own: Source, target: Target, seed: int, rate: float) -> Run:
     """Return the run of one rate of a one-shot source: what a round pruned from the dense weights by that rate would be."""
     dense = own_run(expansion, own, target, seed)
+    # Early-bird masks are those of the dense round, which is in the other run.
+    off = ("LTH.EARLY_BIRD.ENABLED", "False") if "LTH.EARLY_BIRD.ENABLED" in own.opts else ()
     transfer = Transfer(
         kind="magnitude",
         source=f"{dense.folder}/round_00/model_final.pth",
@@ -144,7 +146,7 @@ def _one_shot_run(expansion: Expansion, own: Source, target: Target, seed: int, 
             seed,
             transfer=transfer,
             controls=tuple(controls_of(expansion.plan, own)),
-            opts=own.opts,
+            opts=(*own.opts, *off),
         )
     )
 

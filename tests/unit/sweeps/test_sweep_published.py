@@ -182,6 +182,17 @@ def test_a_one_shot_source_prunes_every_rate_from_the_dense_weights():
     assert "own-b-90-seed2" in other.needs
 
 
+def test_early_bird_masks_are_recorded_in_the_run_with_the_dense_round_only():
+    sources = {"own": {"kind": "own", "one_shot": True, "opts": {"LTH.EARLY_BIRD.ENABLED": True}}}
+    sweep = plan(sources=sources)
+    on, later = (run_of(sweep, name).commands[-1] for name in ("own-a-seed1", "own-a-90-seed1"))
+    values = [
+        [c[i + 1] for i, word in enumerate(c) if word == "LTH.EARLY_BIRD.ENABLED"]
+        for c in (on, later)
+    ]
+    assert [found[-1] for found in values] == ["True", "False"]
+
+
 def test_a_file_can_lie_in_the_run_of_another_source():
     sweep = plan()
     run = run_of(sweep, "early-b-80-seed1")
