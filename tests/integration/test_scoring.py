@@ -182,8 +182,14 @@ def test_one_process_of_two_sees_whole_batches_and_refuses_to_wait(trained, monk
     with detector_scoring(cfg, weights, batches=1, seed=5) as scoring:
         assert len(scoring._data[0]) == cfg.SOLVER.IMS_PER_BATCH
         assert scoring.loss().item() == alone
-    with pytest.raises(ConfigError, match="synchronised batch norm"):
-        scoring_module._require_alone(nn.Sequential(nn.SyncBatchNorm(3)))
+    build = scoring_module.build_model
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm
+    monkeypatch.setattr(scoring_module, "build_model", lambda cfg: synchronised(build(cfg)))
+    with (
+        pytest.raises(ConfigError, match="synchronised batch norm"),
+        detector_scoring(cfg, weights, batches=1, seed=5),
+    ):
+        pass
 
 
 USER_MODULE = """

@@ -247,6 +247,15 @@ def test_pretrained_weights_must_fit_outside_the_head(tmp_path):
         overlay_state(path, own)
 
 
+def test_equal_checkpoints_are_equal_bytes(tmp_path):
+    content = {"model": {"fc.weight": torch.arange(4.0)}, "iteration": 3}
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        save_checkpoint(tmp_path / name / "checkpoint.pth", content)
+    first, second = ((tmp_path / name / "checkpoint.pth").read_bytes() for name in ("one", "other"))
+    assert first == second  # no temporary name inside
+
+
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04"])
 def test_damaged_checkpoints_are_one_sentence(tmp_path, content):
     path = tmp_path / "checkpoint.pth"

@@ -140,9 +140,9 @@ def test_a_run_that_is_killed_and_resumed_equals_an_unbroken_one(config, tmp_pat
     assert files(broken) == whole
 
 
-def test_without_resume_an_unfinished_stage_starts_again(config, tmp_path, monkeypatch):
-    hold = training.MaskKeeper.hold
-    steps = []
+def stop_at_step_five(config, monkeypatch):
+    """Start a run and stop it after five steps; return the steps, to which nothing is added from then on."""
+    hold, steps = training.MaskKeeper.hold, []
 
     def failing(self):
         hold(self)
@@ -154,6 +154,11 @@ def test_without_resume_an_unfinished_stage_starts_again(config, tmp_path, monke
         patch.setattr(training.MaskKeeper, "hold", failing)
         with pytest.raises(KeyboardInterrupt):
             run_classifier(config(), resume=False)
+    return steps
+
+
+def test_without_resume_an_unfinished_stage_starts_again(config, tmp_path, monkeypatch):
+    hold, steps = training.MaskKeeper.hold, stop_at_step_five(config, monkeypatch)
     assert (tmp_path / "run" / "round_00" / "checkpoint.pth").exists()
     with monkeypatch.context() as patch:
         patch.setattr(training.MaskKeeper, "hold", lambda self: (hold(self), steps.append(1)))
@@ -205,18 +210,7 @@ def test_a_damaged_checkpoint_of_a_stage_is_one_sentence(config, tmp_path):
 
 
 def test_a_stage_after_the_rewind_point_needs_its_snapshot(config, tmp_path, monkeypatch):
-    hold, steps = training.MaskKeeper.hold, []
-
-    def failing(self):
-        hold(self)
-        steps.append(1)
-        if len(steps) == 5:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.MaskKeeper, "hold", failing)
-        with pytest.raises(KeyboardInterrupt):
-            run_classifier(config(), resume=False)
+    stop_at_step_five(config, monkeypatch)
     (tmp_path / "run" / "round_00" / "rewind.safetensors").unlink()
     with pytest.raises(RunError, match="after the rewind point"):
         run_classifier(config(), resume=True)
