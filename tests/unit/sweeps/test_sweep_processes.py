@@ -35,10 +35,15 @@ def worker(**more):
     return {"commands": [["python", "-c", WORKER, "{folder}"]], "done_file": "done", **more}
 
 
+def heed_interrupts():
+    # A shell's background jobs, such as a test suite started with "&", ignore Ctrl-C, and their children inherit that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(plan, *arguments):
     command = [sys.executable, "-W", "ignore", str(ROOT / "tools/compare_tickets.py")]
     return subprocess.Popen(
-        [*command, "--config-file", str(plan), *arguments],
+        [*command, "--config-file", str(plan), *arguments], preexec_fn=heed_interrupts,
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=plan.parent,
     )  # fmt: skip
 
