@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lth_det.env import package_versions
-from lth_det.errors import LthDetError
+from lth_det.errors import LthDetError, MaskMismatchError
 from lth_det.io import atomic_write_json
 from lth_det.sweeps.collect import collect
 from lth_det.sweeps.job import read_small
@@ -116,12 +116,16 @@ def write_matrix(
 
 def _overlap(sweep: Sweep, cells: dict[str, Any]) -> dict[str, Any] | None:
     """Return how much the tickets of one target at the lowest prune rate have in common, over sources and seeds."""
-    tickets = overlap_tickets(cells, Path(sweep.output))
+    tickets = {} if sweep.kind == "modules" else overlap_tickets(cells, Path(sweep.output))
     if len(tickets) < 2:
         return None
     from lth_det.experiments.overlap_matrix import overlap_matrix
 
-    return overlap_matrix(tickets)
+    try:
+        return overlap_matrix(tickets)
+    except MaskMismatchError as error:  # a part of the page; the numbers do not depend on it
+        sys.stderr.write(f"The overlap of the tickets is left out: {error}\n")
+        return None
 
 
 def overlap_tickets(cells: dict[str, Any], folder: Path) -> dict[str, Path]:

@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from sweep_makers import make_run, make_sweep
 
-from lth_det.cli.sweep_output import overlap_tickets
+from lth_det.cli.sweep_output import overlap_tickets, write_matrix
 from lth_det.sweeps.collect import collect
 from lth_det.sweeps.model import Cell
 from lth_det.sweeps.state import SweepState
 from lth_det.sweeps.summary import summarise
+from lth_det.tickets.mask import Mask
+from lth_det.tickets.serialization import save_ticket
+from lth_det.tickets.ticket import Provenance, Ticket
 
 
 def row(number, rate, value, **more):
@@ -137,3 +141,32 @@ def test_the_overlap_leaves_out_controls_that_keep_the_mask(swept, tmp_path):
     tickets = overlap_tickets(collect(*swept, {}), tmp_path)
     assert list(tickets) == ["Own, seed 1", "R, seed 1"]
     assert tickets["Own, seed 1"] == tmp_path / "runs/own/round_01/ticket.safetensors"
+
+
+@pytest.mark.parametrize("kind", ["modules", "transfer"])
+def test_tickets_of_disjoint_modules_have_a_report_without_overlap(
+    swept, monkeypatch, capsys, kind
+):
+    sweep, state = swept
+    cells = tuple(cell for cell in sweep.cells if cell.source in ("own", "own_r"))
+    sources = [{**source, "groups_pruned": ["fpn"]} for source in FACTS["sources"][:2]]
+    facts = {**FACTS, "sources": sources, "prune_rates": [0.8, 0.9]}
+    sweep = make_sweep(sweep.output, sweep.runs[:1], cells=cells, facts=facts, kind=kind)
+    file = Path(sweep.runs[0].folder) / "results.json"
+    results = json.loads(file.read_text())
+    results["controls"][0]["ticket"] = "random/ticket.safetensors"
+    file.write_text(json.dumps(results))
+    provenance = Provenance("magnitude", "global", 0.5, {}, 0.5, 1, None, "task", "", 1, "init", {}, {})  # fmt: skip
+    for name, path in overlap_tickets(collect(sweep, state, {}), Path(sweep.output)).items():
+        mask = Mask({f"{name}.weight": torch.tensor([True, False])})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_ticket(path, Ticket(mask, None, provenance))
+    pages = []
+    page = lambda matrix, folder, overlap: pages.append(overlap) or folder / "index.html"  # noqa: E731
+    monkeypatch.setattr("lth_det.reports.sweep_report.write_comparison", page)
+    matrix, _ = write_matrix(sweep, state)
+    assert matrix["complete"]
+    assert pages == [None]
+    assert ("The overlap of the tickets is left out" in capsys.readouterr().err) is (
+        kind == "transfer"
+    )
