@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INPUTS := $(wildcard requirements/*.txt) setup.py tools/build_detectron2.py
 
-.PHONY: setup demo compare bench test lint clean
+.PHONY: setup demo compare study bench test lint clean
 
 setup: $(READY)
 
@@ -27,9 +27,13 @@ $(READY): $(INPUTS)
 demo: $(READY)
 	$(BIN)/python tools/train_net.py --config-file configs/mask_rcnn_imp.yaml --resume
 
-# Tickets of other tasks against the detector's own, random ones and RST: about half an hour on 2 cores, resumable.
+# Tickets of other tasks against the detector's own, random ones and RST: under an hour on 2 cores, resumable.
 compare: $(READY)
 	$(BIN)/python tools/compare_tickets.py --config-file configs/compare/shapes.yaml
+
+# The study of docs/study: every question of the papers on small detectors. Hours on 2 cores; resumable.
+study: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tools/run_study.py --config-file configs/study/study.yaml
 
 # All benchmarks: fills the tables of benchmarks/README.md and docs/scaling.md. A quarter of an hour on 2 idle cores.
 bench: $(READY)
