@@ -41,6 +41,16 @@ SMALL = ShapesConfig(
     cls_val_per_class=4,
 )
 
+# As many images as the full-size detectors of configs/study/large need: ``shapes_large_{train,val}``.
+LARGE = ShapesConfig(
+    size=256,
+    train_images=20_000,
+    val_images=2_000,
+    num_categories=44,
+    imbalance=100.0,
+    max_objects=10,
+)
+
 # Okabe and Ito's palette (RGB), told apart with every kind of colour vision.
 _COLOURS = (
     (230, 159, 0),
@@ -56,7 +66,8 @@ _COLOURS = (
 def register_all() -> None:
     """Register ``shapes_{train,val}`` and ``shapes_keypoints_{train,val}``; may be called again.
 
-    The same four names with ``shapes_small_`` in front are a few images of each, for smoke runs and tests.
+    The same four names with ``shapes_small_`` in front are a few images of each, for smoke runs and tests; with
+    ``shapes_large_`` they are 20,000 scenes of 256 px in 44 categories with a long tail, for detectors of full size.
     ``shapes_voc_{trainval,test}`` are the scenes in the layout and with the metric of PASCAL VOC 2007; they are there after
     ``python -m lth_det.data.shapes --voc datasets/shapes_voc``.
 
@@ -67,6 +78,7 @@ def register_all() -> None:
         if split.kind != CLASSIFICATION:
             register_shapes(PREFIX + split.name, split, ShapesConfig())
             register_shapes(f"{PREFIX}small_{split.name}", split, SMALL)
+            register_shapes(f"{PREFIX}large_{split.name}", split, LARGE)
     for split_name in ("trainval", "test"):
         register_shapes_voc(split_name)
 
