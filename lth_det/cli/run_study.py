@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from lth_det.cli import compare_tickets
 from lth_det.cli.common import EXIT_OK, run_tool
+from lth_det.cli.publish_study import Given, publish_study
 from lth_det.cli.report_comparison import verdict_text
 from lth_det.errors import ConfigError
 from lth_det.io import atomic_write
@@ -26,6 +27,8 @@ examples:
     tools/run_study.py --config-file configs/study/study.yaml
   one part of it:
     tools/run_study.py --config-file configs/study/study.yaml --only modules
+  a page with answers, figures and every number, from what is there; complete or not:
+    tools/run_study.py --config-file configs/study/study.yaml --report-only --publish docs/study
 
 Each part's results are in OUTPUT/PART, as tools/compare_tickets.py leaves them; OUTPUT/study.md has all answers.
 Exit code: 0 complete; 2 a plan or the input of a run was wrong; 1 a run failed for another reason.
@@ -49,6 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--executor", choices=EXECUTORS, help="in place of the plans'; debug: this process")
     add("--redo-changed", action="store_true", help="do again what the plans have changed")
     add("--report-only", action="store_true", help="collect and report what is there; run nothing")
+    add("--publish", metavar="DIR", help="write pages, figures and tables there; run nothing")
+    add("--hardware", metavar="TEXT", help="for --publish: what the runs ran on, if not here")
+    add("--commit", metavar="TEXT", help="for --publish: commit of the code that the runs used")
     return parser
 
 
@@ -59,6 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
         LthDetError: the study, a plan or a folder is wrong.
     """
     whole = load_study(arguments.config_file, arguments.output)
+    if arguments.publish and (arguments.dry_run or arguments.only):
+        raise ConfigError("--publish is for the whole study; leave out --dry-run and --only.")
+    if arguments.publish and not arguments.report_only:
+        return _publish(whole, arguments)
     study = _chosen(whole, arguments.only)
     sweeps = load_parts(study)  # a mistake in the last plan is told before the first is run
     codes = [_part(study, part, arguments) for part in study.parts]
@@ -68,8 +78,17 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(left_text(study, left, parallel))
     else:
         sys.stderr.write(f"Answers: {_write_answers(whole)}\n")
+    if arguments.publish:
+        _publish(whole, arguments)
     failed = [code for code in codes if code != EXIT_OK]
     return min(failed) if failed else EXIT_OK
+
+
+def _publish(study: Study, arguments: argparse.Namespace) -> int:
+    command = f"tools/run_study.py --config-file {arguments.config_file}"
+    given = Given(command, arguments.hardware, arguments.commit)
+    sys.stdout.write(f"Published: {publish_study(study, Path(arguments.publish), given)}\n")
+    return EXIT_OK
 
 
 def _chosen(study: Study, only: Sequence[str] | None) -> Study:

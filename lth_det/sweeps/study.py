@@ -23,12 +23,14 @@ class Study:
         output: its folder.
         parts: name -> plan file, in the order in which they are run.
         margin: the largest loss in points that does not matter, for the answers; chosen before anything is run.
+        questions: file of its questions (:mod:`lth_det.sweeps.study_questions`); empty: none.
     """
 
     name: str
     output: str
     parts: dict[str, str]
     margin: float
+    questions: str = ""
 
     def folder(self, part: str) -> str:
         """Return the folder of a part."""
@@ -39,7 +41,7 @@ def load_study(path: str, output: str | None = None) -> Study:
     """Return the study that a YAML file describes.
 
     Args:
-        path: the file, with ``name``, ``parts`` (name -> plan file) and perhaps ``output`` and ``margin``.
+        path: the file, with ``name``, ``parts`` (name -> plan file) and perhaps ``output``, ``margin`` and ``questions``.
         output: folder in place of the file's.
 
     Raises:
@@ -50,6 +52,7 @@ def load_study(path: str, output: str | None = None) -> Study:
     given = keys.take("output", str, f"output/{name}")
     parts = keys.take("parts", dict)
     margin = keys.take("margin", float, 1.0)
+    questions = keys.take("questions", str, "")
     keys.end()
     if margin <= 0:
         raise ConfigError(f"{path}: margin is {margin}, but a margin lies above 0.")
@@ -61,7 +64,7 @@ def load_study(path: str, output: str | None = None) -> Study:
     if not parts:
         raise ConfigError(f"{path}: parts is empty; name at least one plan.")
     named = {str(part): plan for part, plan in parts.items()}
-    return Study(name, (output or given).rstrip("/"), named, margin)
+    return Study(name, (output or given).rstrip("/"), named, margin, questions)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lth_det.sweeps.summary_noise import Noise, non_inferiority
+from lth_det.sweeps.study_contrasts import limits
+from lth_det.sweeps.summary_noise import Noise, none_if_nan
 from lth_det.sweeps.summary_values import DENSE
 
 AS_GOOD, WORSE, OPEN = "as good as dense", "worse than dense", "not decidable"
@@ -13,25 +14,31 @@ def judge(row: Mapping[str, Any], noise: Mapping[str, Any], margin: float) -> st
     """Return what the seeds say about one row of ``summary`` in a ``matrix.json``.
 
     *As good as dense*: the one-sided 95 % limit of the paired difference lies above ``-margin`` (non-inferiority).
-    *Worse*: the upper end of its two-sided 95 % interval lies below ``-margin``. Otherwise *not decidable*; also
-    without an interval, because no cell has two seeds.
+    *Worse*: its one-sided 95 % limit on the other side lies below ``-margin``. Otherwise *not decidable*; also without
+    limits, because no cell has two seeds.
 
     Args:
         row: of a source that is not dense, with ``vs_dense``.
         noise: ``std`` and ``df`` of its target and metric.
         margin: the largest loss in points that does not matter.
     """
-    against = row["vs_dense"]
-    if against is None or against["high"] is None or noise.get("std") is None:
+    low, high = _limits(row, noise)
+    if low is None or high is None:
         return OPEN
+    if low > -margin:
+        return AS_GOOD
+    return WORSE if high < -margin else OPEN
+
+
+def _limits(row: Mapping[str, Any], noise: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return the one-sided 95 % limits of the difference to dense, ``None`` where they are not known."""
+    against = row["vs_dense"]
+    if against is None or noise.get("std") is None:
+        return None, None
     pairs = against["n"] or row["n"]
     pooled = Noise(float(noise["std"]), int(noise["df"]), int(noise.get("cells", 0)))
-    shown = non_inferiority(against["mean"], pooled.error(pairs, pairs), pooled.df, margin=margin)[
-        "non_inferior"
-    ]
-    if shown:
-        return AS_GOOD
-    return WORSE if against["high"] < -margin else OPEN
+    low, high = limits(against["mean"], pooled.error(pairs, pairs), pooled.df)
+    return none_if_nan(low), none_if_nan(high)
 
 
 def answers(matrix: Mapping[str, Any], margin: float) -> list[dict[str, Any]]:
@@ -43,7 +50,7 @@ def answers(matrix: Mapping[str, Any], margin: float) -> list[dict[str, Any]]:
 
     Returns:
         Rows with ``target``, ``source``, ``label``, ``metric`` and ``rates``: prune rate -> ``judgement``, ``mean``,
-        ``low`` and ``high`` of the difference to dense (``None`` where it is not known).
+        ``low`` and ``high`` (one-sided 95 % limits) of the difference to dense (``None`` where it is not known).
     """
     labels = {source["name"]: source.get("label") or source["name"] for source in matrix["sources"]}
     found: dict[tuple[str, str], dict[str, Any]] = {}
@@ -64,8 +71,13 @@ def answers(matrix: Mapping[str, Any], margin: float) -> list[dict[str, Any]]:
                 },
             )
             against = row["vs_dense"] or {}
-            numbers = {key: against.get(key) for key in ("mean", "low", "high")}
-            entry["rates"][row["prune_rate"]] = {"judgement": judge(row, noise, margin), **numbers}
+            low, high = _limits(row, noise)
+            entry["rates"][row["prune_rate"]] = {
+                "judgement": judge(row, noise, margin),
+                "mean": against.get("mean"),
+                "low": low,
+                "high": high,
+            }
     return list(found.values())
 
 
@@ -76,8 +88,8 @@ def answers_text(rows: Sequence[Mapping[str, Any]], margin: float) -> str:
     rates = sorted({rate for row in rows for rate in row["rates"]})
     head = ["target", "ticket", *(f"{100 * rate:g} %" for rate in rates)]
     lines = [
-        f"Difference to dense in points, paired by seed, with its 95 % interval; *as good as dense* means that a loss of "
-        f"{margin:g} or more is excluded (one-sided, 95 %).",
+        f"Difference to dense in points, paired by seed, with its 90 % interval, whose ends are the one-sided 95 % limits. *As "
+        f"good as dense*: a loss of {margin:g} or more is excluded; *worse*: it is shown.",
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",
