@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INPUTS := $(wildcard requirements/*.txt) setup.py tools/build_detectron2.py
 
-.PHONY: setup demo compare study bench test lint clean
+.PHONY: setup demo compare study bench docs test lint clean
 
 setup: $(READY)
 
@@ -38,6 +38,10 @@ study: $(READY)
 # All benchmarks: fills the tables of benchmarks/README.md and docs/scaling.md. A quarter of an hour on 2 idle cores.
 bench: $(READY)
 	$(BIN)/python benchmarks/run_all.py
+
+# The API reference: build/api/index.html.
+docs: $(READY)
+	$(BIN)/python tools/build_api.py
 
 # Two processes with one thread each: small detectors gain nothing from a second thread.
 test: $(READY) lint

@@ -37,6 +37,7 @@ setup(
             "ruff",
             "mypy",
             "import-linter",
+            "pdoc",
         ],
     },
     entry_points={
