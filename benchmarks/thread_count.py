@@ -1,14 +1,16 @@
 #!/usr/bin/env python
-"""Seconds per training iteration of the demo for several thread and worker counts, measured in turn in one run.
+"""Seconds per training iteration of the demo for several thread and worker counts, and of two runs side by side.
 
-    python benchmarks/thread_count.py --threads 1 2 --workers 0 1      # about 90 seconds
+    python benchmarks/thread_count.py --threads 1 2 --workers 0 1      # two minutes
 
 Each setting runs in a process of its own; the settings are interleaved over the repetitions, so that a change in the
-machine's load meets all of them. Printed: the median time of a step, and its ratio to the first setting.
+machine's load meets all of them. Printed: the median time of a step, its ratio to the first setting, and the iterations
+per second of all runs together.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -66,36 +68,55 @@ def main() -> None:
     if options.quick:
         options.config_file = str(ROOT / "configs/quick/mask_rcnn_imp.yaml")
         options.threads, options.workers, options.steps, options.repeat = [1], [0], 1, 1
-    settings = [(threads, workers) for threads in options.threads for workers in options.workers]
-    found: dict[tuple[int, int], list[float]] = {setting: [] for setting in settings}
+    # (threads, workers, runs side by side); the last one is how a sweep shares the machine.
+    settings = [(t, w, 1) for t in options.threads for w in options.workers]
+    settings.append((*settings[0][:2], 2))
+    found: dict[tuple[int, int, int], list[float]] = {setting: [] for setting in settings}
     for _ in range(options.repeat):
         for setting in settings:
-            command = [
-                sys.executable,
-                "-W",
-                "ignore",
-                __file__,
-                "--config-file",
-                options.config_file,
-            ]
-            command += ["--steps", str(options.steps), "--one", *map(str, setting)]
-            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            found[setting].append(json.loads(output.strip().splitlines()[-1]))
-    first = statistics.median(found[settings[0]])
+            found[setting].append(in_processes(options, *setting))
+    middle = {setting: statistics.median(seconds) for setting, seconds in found.items()}
+    first = middle[settings[0]]
     rows = [
         (
-            str(threads),
-            str(workers),
-            f"{statistics.median(seconds):.3f}",
-            f"{statistics.median(seconds) / first:.2f}",
+            *map(str, setting),
+            f"{seconds:.3f}",
+            f"{seconds / first:.2f}",
+            f"{setting[2] / seconds:.2f}",
         )
-        for (threads, workers), seconds in found.items()
+        for setting, seconds in middle.items()
     ]
+    names = (
+        "threads",
+        "data workers",
+        "runs side by side",
+        "s/iteration",
+        "ratio",
+        "iterations/s, all runs",
+    )
     figures = {
-        f"{threads} threads, {workers} workers": seconds
-        for (threads, workers), seconds in found.items()
+        f"{threads} threads, {workers} workers, {runs} runs": seconds
+        for (threads, workers, runs), seconds in found.items()
     }
-    finish(options, figures, table(("threads", "data workers", "s/iteration", "ratio"), rows))
+    finish(options, figures, table(names, rows))
+
+
+def in_processes(options: argparse.Namespace, threads: int, workers: int, runs: int) -> float:
+    """Return the mean seconds of an iteration of as many processes that train at the same time."""
+    command = [sys.executable, "-W", "ignore", __file__, "--config-file", options.config_file]
+    command += ["--steps", str(options.steps), "--one", str(threads), str(workers)]
+    # The threads are set inside; the variable keeps OpenMP from starting more.
+    variables = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    started = [
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=variables
+        )
+        for _ in range(runs)
+    ]
+    outputs = [process.communicate()[0] for process in started]
+    if any(process.returncode for process in started):
+        raise RuntimeError(f"{' '.join(command)} failed")
+    return statistics.mean(json.loads(output.strip().splitlines()[-1]) for output in outputs)
 
 
 if __name__ == "__main__":

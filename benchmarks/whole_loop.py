@@ -1,19 +1,17 @@
 #!/usr/bin/env python
 """Where the time of a run goes: data loading, training step, masks, evaluation, start-up; and evaluators side by side.
 
-    python benchmarks/whole_loop.py                          # two minutes
+    python benchmarks/whole_loop.py                          # four minutes
 
-The demo's detector trains under a mask for some iterations with its real data loader and is evaluated once, all in one
-process; the time of every hook is added up. The same predictions then go through Detectron2's evaluator and ours (which
+The demo's detector, and a Mask R-CNN R-18 FPN of full size on the same images at twice their size, train under a mask for
+some iterations with their real data loader and are evaluated once, all in one process; the time of every hook is added up. The same predictions then go through Detectron2's evaluator and ours (which
 adds AP by attribute), in turn. Start-up is a process that imports what ``train_net.py`` does and builds nothing.
 Options of the step (channels-last, bfloat16 autocast) are tried on the same model in turn; they are no configuration keys.
 """
 
 import contextlib
 import io
-import json
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,17 +23,19 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from detectron2.data import DatasetCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.utils.events import EventStorage
 
 from benchmarks.common import GPU_NOT_MEASURED, ROOT, finish, interleaved, median, parser, table
-from benchmarks.detectors import images, magnitude_mask
+from benchmarks.detectors import CONFIGS, images, magnitude_mask
 from lth_det.d2.datasets import register_all
 from lth_det.d2.evaluation import build_evaluator
 from lth_det.d2.hooks import MaskHook
 from lth_det.d2.setup_cfg import load_config
 from lth_det.d2.trainer import LotteryTrainer, RoundOptions
 
+ONCE = ("data set, found or drawn", "trainer")
 IMPORTS = (
     "import warnings; warnings.simplefilter('ignore'); import lth_det.d2.run, lth_det.cli.train_net"
 )
@@ -43,16 +43,41 @@ IMPORTS = (
 
 def configuration(folder: str, *, quick: bool, iterations: int) -> Any:
     """Return the demo's configuration (or the small one of the smoke test) for so many iterations."""
-    register_all()
     name = "configs/quick/mask_rcnn_imp.yaml" if quick else "configs/mask_rcnn_imp.yaml"
     options = ["OUTPUT_DIR", folder, "SOLVER.MAX_ITER", str(iterations), "SOLVER.STEPS", "()"]
     options += ["TEST.EVAL_PERIOD", "0", "LTH.REWIND.ITERATION", "1"]
     return load_config(str(ROOT / name), options)
 
 
+def full_size(folder: str, demo: Any, iterations: int) -> Any:
+    """Return the configuration of an R-18 on the demo's data sets at 320 px, for so many iterations of two images."""
+    options = ["OUTPUT_DIR", folder, "SOLVER.MAX_ITER", str(iterations), "SOLVER.STEPS", "()"]
+    options += [
+        "DATASETS.TRAIN",
+        str(demo.DATASETS.TRAIN),
+        "DATASETS.TEST",
+        "('shapes_small_val',)",
+    ]
+    options += ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.NUM_CLASSES", "7"]
+    options += [
+        "INPUT.MIN_SIZE_TRAIN",
+        "(320,)",
+        "INPUT.MIN_SIZE_TEST",
+        "320",
+        "SOLVER.IMS_PER_BATCH",
+        "2",
+    ]
+    options += ["DATALOADER.NUM_WORKERS", "0", "TEST.EVAL_PERIOD", "0", "LTH.REWIND.ITERATION", "1"]
+    return load_config(str(ROOT / CONFIGS["R-18"]), options)
+
+
 def profile(cfg: Any) -> dict[str, float]:
     """Train a masked round and evaluate it; return seconds by part."""
     seconds: dict[str, float] = {}
+    start = time.perf_counter()
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        DatasetCatalog.get(name)  # drawn when it is used for the first time on a machine
+    seconds[ONCE[0]] = time.perf_counter() - start
     start = time.perf_counter()
     trainer = LotteryTrainer(cfg, RoundOptions(seed=1))
     mask = magnitude_mask(cfg, trainer.model, density=0.2)
@@ -65,7 +90,7 @@ def profile(cfg: Any) -> dict[str, float]:
         part = "masks" if hook is ours else f"hook {type(hook).__name__}"
         for moment in ("before_train", "before_step", "after_step", "after_train"):
             _add_up(hook, moment, seconds, part)
-    seconds["build trainer and data set"] = time.perf_counter() - start
+    seconds[ONCE[1]] = time.perf_counter() - start
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         trainer.train()
@@ -75,7 +100,7 @@ def profile(cfg: Any) -> dict[str, float]:
     # The evaluation runs inside Detectron2's EvalHook, the files are written by the other hooks.
     hooks = sum(seconds.pop(name) for name in list(seconds) if name.startswith("hook "))
     seconds["other hooks (writers, checkpoints, sparsity)"] = max(hooks - seconds["evaluation"], 0)
-    seconds["all of training and evaluation"] = total
+    seconds["all of the above and the rest"] = total
     return seconds
 
 
@@ -162,36 +187,6 @@ def options(cfg: Any, repeats: int, side: int) -> dict[str, float]:
     return {key: median(values) for key, values in interleaved(jobs, repeats).items()}
 
 
-def side_by_side(*, quick: bool) -> dict[str, float]:
-    """Return seconds per iteration of the demo alone with one and two threads, and of two runs at the same time."""
-    script = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks/thread_count.py")]
-    script += ["--steps", "2" if quick else "30"]
-    if quick:
-        script += ["--config-file", str(ROOT / "configs/quick/mask_rcnn_imp.yaml")]
-
-    def steps(threads: int, runs: int) -> float:
-        # The threads are set inside; the variables keep OpenMP from starting more.
-        command = [*script, "--one", str(threads), "0"]
-        started = [
-            subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-            )
-            for _ in range(runs)
-        ]
-        found = [json.loads(run.communicate()[0].strip().splitlines()[-1]) for run in started]
-        return float(sum(found) / len(found))
-
-    return {
-        "one run, 1 thread": steps(1, 1),
-        "one run, 2 threads": steps(2, 1),
-        "two runs side by side, 1 thread each": steps(1, 2),
-    }
-
-
 def start_up(repeats: int) -> float:
     """Return median seconds of a process that imports what a run does."""
     command = [sys.executable, "-c", IMPORTS]
@@ -204,17 +199,19 @@ def start_up(repeats: int) -> float:
 
 def markdown(figures: dict[str, Any]) -> str:
     """Return the tables."""
-    parts = figures["profile"]
-    total = parts["all of training and evaluation"]
-    rows = [
-        (name, f"{value:.2f}", f"{100 * value / total:.1f} %")
-        for name, value in parts.items()
-        if name not in ("build trainer and data set", "all of training and evaluation")
-    ]
-    rows += [("all of the above and the rest", f"{total:.2f}", "100 %")]
+    profiles = []
+    for name, parts in figures["profiles"].items():
+        total = parts["all of the above and the rest"]
+        rows = [
+            (part, f"{value:.2f}", f"{100 * value / total:.1f} %")
+            for part, value in parts.items()
+            if part not in ONCE
+        ]
+        profiles += [f"{name}:", table(("part", "s", "share"), rows)]
+    first = next(iter(figures["profiles"].values()))
     once = [
         ("start-up: imports", f"{figures['start_up']:.2f}"),
-        ("start-up: trainer and data set", f"{parts['build trainer and data set']:.2f}"),
+        *((f"start-up: {part}", f"{first[part]:.2f}") for part in ONCE),
     ]
     found = figures["evaluators"]
     plain = found["Detectron2's COCOEvaluator"]
@@ -224,8 +221,7 @@ def markdown(figures: dict[str, Any]) -> str:
     base = steps["float32"]
     return "\n\n".join(
         [
-            f"{figures['iterations']} iterations under a mask and one evaluation:",
-            table(("part", "s", "share"), rows),
+            *profiles,
             table(("once for each process", "s"), once),
             "Evaluation of a round:",
             table(
@@ -246,19 +242,6 @@ def markdown(figures: dict[str, Any]) -> str:
                 ("step", "s", "ratio"),
                 [(name, f"{value:.3f}", f"{value / base:.2f}") for name, value in steps.items()],
             ),
-            "Runs of a sweep on this machine (iterations of all runs together):",
-            table(
-                ("how", "s/iteration of a run", "iterations per s", "ratio"),
-                [
-                    (
-                        name,
-                        f"{value:.3f}",
-                        f"{(2 if 'two runs' in name else 1) / value:.2f}",
-                        f"{(2 if 'two runs' in name else 1) * figures['runs']['one run, 1 thread'] / value:.2f}",
-                    )
-                    for name, value in figures["runs"].items()
-                ],
-            ),
             f"On a GPU: {GPU_NOT_MEASURED}.",
         ]
     )
@@ -275,14 +258,26 @@ def main() -> None:
     quick = arguments.quick
     iterations = 6 if quick else arguments.iterations
     repeats = 1 if quick else 5
+    register_all()
     with tempfile.TemporaryDirectory() as folder:
         cfg = configuration(folder, quick=quick, iterations=iterations)
+        validation = len(DatasetCatalog.get(cfg.DATASETS.TEST[0]))
+        demo = (
+            f"Demo, {iterations} iterations under a mask, and an evaluation of {validation} images"
+        )
+        profiles = {demo: profile(cfg)}
+        if not quick:
+            large = full_size(folder, cfg, 20)
+            number = len(DatasetCatalog.get(large.DATASETS.TEST[0]))
+            name = (
+                f"R-18, 20 iterations of 2 images of 320 px, and an evaluation of {number} images"
+            )
+            profiles[name] = profile(large)
         figures = {
             "iterations": iterations,
-            "profile": profile(cfg),
+            "profiles": profiles,
             "evaluators": evaluators(cfg, repeats),
             "options": options(cfg, repeats, side=64 if quick else 128),
-            "runs": side_by_side(quick=quick),
             "start_up": start_up(1 if quick else 3),
         }
     finish(arguments, figures, markdown(figures))
