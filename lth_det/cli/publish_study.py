@@ -1,23 +1,28 @@
 """From the folder of a study to the pages that are committed: answers, figures, numbers and commands, but no runs."""
 
-import csv
 import dataclasses
-import io
-import math
 import os
-import shlex
 import socket
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from lth_det.cli.publish_tables import (
+    ANSWER_COLUMNS,
+    answer_numbers,
+    answer_row,
+    cells_csv,
+    commands_text,
+    csv_text,
+)
 from lth_det.cli.report_comparison import verdict_text
 from lth_det.errors import RunError
 from lth_det.io import atomic_write
 from lth_det.reports.early_bird_part import early_bird_figure
 from lth_det.reports.plots import Drawing
+from lth_det.reports.study_figures import Row, answers_figure
 from lth_det.reports.study_files import publish_part, without_paths
 from lth_det.reports.study_page import (
     MARKER,
@@ -36,6 +41,7 @@ from lth_det.sweeps.study_questions import Questions, load_questions
 from lth_det.sweeps.summary_values import read_values
 from lth_det.version import __version__
 
+FIGURES = "figures"
 CAPTIONS = {
     "transfer_matrix": "Mean over seeds and its seed deviation, in brackets the difference to dense, which is also the colour",
     "ap_against_sparsity": "AP against network sparsity; bands are one seed deviation, dashed is dense, open symbols are controls",
@@ -44,12 +50,6 @@ CAPTIONS = {
     "early_bird": "How the mask at an iteration resembles the last one",
     "overlap": "What the masks of the tickets have in common",
 }
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-BINS = ("size-small", "size-medium", "size-large", "frequency-", "difficulty-", "occlusion-")
-ANSWER_COLUMNS = (
-    "question", "comparison", "part", "source", "against", "target", "metric", "prune_rate", "seeds", "difference", "low",
-    "high", "seed_std", "df", "published_difference", "where", "claim", "mark", "reason",
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +91,11 @@ def publish_study(study: Study, folder: Path, given: Given) -> Path:
     matrices = {part: matrix for part, matrix in found.items() if matrix and matrix.get("cells")}
     values = {part: read_values(matrix) for part, matrix in matrices.items()}
     answered = [answer(question, values, study.margin) for question in asked.questions]
+    drawings = {
+        question.name: drawing
+        for question, mine in zip(asked.questions, answered, strict=True)
+        if (drawing := _figure(question.name, mine, study.margin)) is not None
+    }
     view = StudyView(
         title=asked.name,
         about=asked.about,
@@ -110,7 +115,8 @@ def publish_study(study: Study, folder: Path, given: Given) -> Path:
                 mark=overall(mine),
                 counts=counts(mine),
                 words=in_words(mine),
-                rows=[_row(one) for one in mine if one.claim or one.measured.seeds],
+                figure=f"{FIGURES}/{question.name}.png" if question.name in drawings else "",
+                rows=[answer_row(one) for one in mine if one.claim or one.measured.seeds],
             )
             for question, mine in zip(asked.questions, answered, strict=True)
         ],
@@ -121,8 +127,13 @@ def publish_study(study: Study, folder: Path, given: Given) -> Path:
         },
     )
     names = [question.name for question in asked.questions]
-    rows = [_numbers(name, one) for name, mine in zip(names, answered, strict=True) for one in mine]
-    atomic_write(folder / "answers.csv", _csv(ANSWER_COLUMNS, rows))
+    rows = [
+        answer_numbers(name, one)
+        for name, mine in zip(names, answered, strict=True)
+        for one in mine
+    ]
+    publish_part(None, folder / FIGURES, {}, list(drawings.values()))
+    atomic_write(folder / "answers.csv", csv_text(ANSWER_COLUMNS, rows))
     atomic_write(folder / "answers.md", without_paths(answers_page(view)))
     atomic_write(folder / "README.md", without_paths(readme(view)))
     return folder / "README.md"
@@ -138,13 +149,19 @@ def _part(
     total = len(matrix["cells"]) + len(missing)
     state = "complete" if matrix.get("complete") else f"{total - len(missing)} of {total} results"
     texts = {
-        "commands.txt": _commands(matrix),
+        "commands.txt": commands_text(matrix),
         "plan.yaml": Path(study.parts[part]).read_text(encoding="utf-8"),
-        "cells.csv": _cells(matrix),
+        "cells.csv": cells_csv(matrix),
     }
     if missing:
-        texts["missing.csv"] = _csv(tuple(missing[0]), [tuple(one.values()) for one in missing])
-    figures, files = publish_part(source / "report", folder / part, texts, _early_birds(source))
+        texts["missing.csv"] = csv_text(tuple(missing[0]), [tuple(one.values()) for one in missing])
+    figures, files = publish_part(
+        source / "report",
+        folder / part,
+        texts,
+        _early_birds(source),
+        skipped=("ap_against_sparsity.png",) if len(matrix.get("prune_rates", [])) == 1 else (),
+    )
     return PartView(
         name=part,
         about=about,
@@ -156,6 +173,27 @@ def _part(
         files=files,
         verdicts=verdict_text(matrix).splitlines(),
     )
+
+
+def _figure(name: str, answers_: Sequence[Answer], margin: float) -> Drawing | None:
+    """Return the figure of a question, ``None`` while it has no result."""
+    shown = [one for one in answers_ if one.measured.seeds]
+    if not shown:
+        return None
+    rows = [
+        Row(
+            label=f"{one.line.what}, {100 * one.rate:g} %",
+            mean=one.measured.mean,
+            low=one.measured.low,
+            high=one.measured.high,
+            published=one.published,
+            mark=one.mark,
+        )
+        for one in shown
+    ]
+    if any(one.line.bins for one in shown):
+        return answers_figure(name, rows, unit="percent of dense", threshold=0.0)
+    return answers_figure(name, rows, unit="points of AP", threshold=-margin)
 
 
 def _early_birds(source: Path) -> list[Drawing]:
@@ -171,37 +209,6 @@ def _caption(name: str) -> str:
     stem = Path(name).stem
     first = stem.rstrip("0123456789").rstrip("_")
     return f"{CAPTIONS.get(stem) or CAPTIONS.get(first) or stem}."
-
-
-def _commands(matrix: Mapping[str, Any]) -> str:
-    lines = []
-    for run, commands in matrix.get("commands", {}).items():
-        lines += [f"# {run}", *(shlex.join(command) for command in commands)]
-    return "\n".join([*lines, ""])
-
-
-def _cells(matrix: Mapping[str, Any]) -> str:
-    """Return a row per cell with every metric of the task and the bins that the questions are about."""
-    seen = dict.fromkeys(name for cell in matrix["cells"] for name in cell.get("metrics") or {})
-    names = sorted(name for name in seen if _is_shown(name))
-    places = ("source", "target", "prune_rate", "seed", "sparsity")
-    rows = [
-        (
-            *(cell.get(key) for key in places),
-            *(_short((cell.get("metrics") or {}).get(name)) for name in names),
-        )
-        for cell in matrix["cells"]
-    ]
-    return _csv((*places, *names), rows)
-
-
-def _is_shown(metric: str) -> bool:
-    name = metric.rpartition("/")[2]
-    return name in METRICS or name.removeprefix("AP-").startswith(BINS)
-
-
-def _short(value: Any) -> str:
-    return format(value, ".2f") if isinstance(value, float) and math.isfinite(value) else ""
 
 
 def _facts(
@@ -243,50 +250,3 @@ def _machine() -> str:
     except OSError:
         pass
     return f"{names[0]}, {os.cpu_count()} cores"
-
-
-def _row(one: Answer) -> list[str]:
-    measured = one.measured
-    interval = "" if math.isnan(measured.low) else f" ({measured.low:+.1f} to {measured.high:+.1f})"
-    mark = f"**{one.mark}**" + (f": {one.reason}" if one.reason else "")
-    return [
-        one.line.what,
-        f"{100 * one.rate:g} %",
-        str(measured.seeds),
-        f"{measured.mean:+.1f}{interval}" if measured.seeds else "no result yet",
-        "" if one.published is None else f"{one.published:+.2f}",
-        one.line.where if one.claim else "",
-        one.claim.text() if one.claim else "",
-        mark if one.claim else "",
-    ]
-
-
-def _numbers(name: str, one: Answer) -> tuple[Any, ...]:
-    line, measured = one.line, one.measured
-    numbers = [measured.mean, measured.low, measured.high, measured.std]
-    return (
-        name,
-        line.what,
-        measured.part,
-        measured.source,
-        line.against,
-        line.target,
-        line.metric or " minus ".join(line.bins),
-        one.rate,
-        measured.seeds,
-        *("" if math.isnan(number) else format(number, ".4f") for number in numbers),
-        measured.df,
-        "" if one.published is None else format(one.published, ".2f"),
-        line.where,
-        one.claim.text() if one.claim else "",
-        one.mark,
-        one.reason,
-    )
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    handle = io.StringIO()
-    writer = csv.writer(handle, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return handle.getvalue()

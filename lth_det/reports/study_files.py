@@ -50,15 +50,21 @@ def small_png(data: bytes, largest: int = LARGEST) -> bytes:
 
 
 def publish_part(
-    report: Path, folder: Path, texts: Mapping[str, str], drawings: Sequence[Drawing] = ()
+    report: Path | None,
+    folder: Path,
+    texts: Mapping[str, str],
+    drawings: Sequence[Drawing] = (),
+    *,
+    skipped: Sequence[str] = (),
 ) -> tuple[list[str], list[str]]:
     """Replace ``folder`` by the figures and tables of ``report``, and ``texts``.
 
     Args:
-        report: the ``report`` folder of a sweep.
+        report: the ``report`` folder of a sweep; ``None``: there is none.
         folder: is replaced as a whole.
         texts: file name -> content.
         drawings: figures that the report lacks.
+        skipped: names of its figures that are left out.
 
     Returns:
         Names of the figures, and of the other files.
@@ -76,15 +82,16 @@ def publish_part(
             f"{folder} holds {strange[0]}, which is none of a published study's files; move it away or publish elsewhere."
         )
     pictures = {f"{one.name}.png": one.png for one in drawings}
-    pictures |= {path.name: path.read_bytes() for path in report.glob("*.png")}
-    figures = sorted(pictures)
+    if report is not None:
+        pictures |= {path.name: path.read_bytes() for path in report.glob("*.png")}
+    figures = sorted(set(pictures) - set(skipped))
     with replace_folder(folder) as work:
         for name in figures:
             (work / name).write_bytes(small_png(pictures[name]))
         tables = {
             name: (report / name).read_text(encoding="utf-8")
             for name in TABLES
-            if (report / name).exists()
+            if report is not None and (report / name).exists()
         }
         files = {**tables, **texts}
         for name, text in files.items():

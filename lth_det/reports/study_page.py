@@ -50,6 +50,7 @@ class QuestionView:
         mark: agrees, differs, not decidable with this data, or nothing published.
         counts: how many claims have which mark.
         words: one sentence per comparison.
+        figure: path of its figure; empty while there is no result.
         rows: of the table: comparison, prune rate, seeds, measured, published, where, claim, mark and why.
     """
 
@@ -60,6 +61,7 @@ class QuestionView:
     mark: str
     counts: str
     words: Sequence[str]
+    figure: str
     rows: Sequence[Sequence[str]]
 
 
@@ -110,6 +112,8 @@ def answers_page(view: StudyView) -> str:
     blocks = [MARKER, f"# {view.title}: answers", _rule(view.margin)]
     for question in view.questions:
         blocks += [f"## {question.title}", f"**{question.mark}** ({question.counts})"]
+        if question.figure:
+            blocks.append(f"![{question.title}]({question.figure})")
         blocks += [_list(question.words), f"*Published.* {question.paper.strip()}"]
         blocks += [f"*What sets the two apart.* {question.note.strip()}"] if question.note else []
         blocks.append(_rows(question.rows))
@@ -164,7 +168,8 @@ def _rule(margin: float) -> str:
         "seed, with its 90 % interval, whose ends are the one-sided 95 % limits by the pooled seed noise. The claim **agrees** "
         "when the whole interval lies on its side of the threshold, **differs** when the whole interval lies on the other side, "
         "and is **not decidable with this data** otherwise, or when there is no result yet. A question agrees when every claim "
-        "of it does, and differs when one of them does. Every number is in [answers.csv](answers.csv).\n\n"
+        "of it does, and differs when one of them does. Every number is in [answers.csv](answers.csv). In the figures the dashed "
+        "line is no difference, the dotted one the margin.\n\n"
         f"In words: *better*, the interval lies above 0; *as good*, above {-margin:g}; *worse*, below {-margin:g}."
     )
 

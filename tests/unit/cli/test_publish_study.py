@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from lth_det.cli import run_study
 from lth_det.errors import ConfigError, RunError
+from lth_det.reports.study_figures import Row, answers_figure
 from lth_det.reports.study_files import LARGEST, small_png, without_paths
 from lth_det.reports.study_page import MARKER
 from lth_det.sweeps.study import load_parts, load_study
@@ -71,6 +73,8 @@ def study(tmp_path, monkeypatch):
     (out / "report/values.csv").write_text("source,value\ndense,10\n")
     noise = np.random.default_rng(1).integers(0, 255, (600, 600, 3), dtype=np.uint8)
     Image.fromarray(noise).save(out / "report/modules.png")
+    # With one prune rate there is no curve; the figure is left out.
+    Image.fromarray(noise).save(out / "report/ap_against_sparsity.png")
     return file
 
 
@@ -81,7 +85,7 @@ def test_everything_is_there_and_nothing_of_the_machine(study, tmp_path, capsys)
     files = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
     assert files == {
         "README.md", "answers.md", "answers.csv", "modules/values.csv", "modules/cells.csv", "modules/missing.csv",
-        "modules/commands.txt", "modules/plan.yaml", "modules/modules.png",
+        "modules/commands.txt", "modules/plan.yaml", "modules/modules.png", "figures/free.png",
     }  # fmt: skip
     for path in target.rglob("*"):
         if path.suffix in (".md", ".csv", ".txt"):
@@ -100,6 +104,7 @@ def test_everything_is_there_and_nothing_of_the_machine(study, tmp_path, capsys)
     assert "1 agree, 1 without a result" in page
     answers = (target / "answers.md").read_text()
     assert "RPN: better." in answers
+    assert "(figures/free.png)" in answers
     assert "box head: no result yet." in answers
     assert "**agrees**: the whole interval lies above -1" in answers
     rows = list(csv.DictReader(io.StringIO((target / "answers.csv").read_text())))
@@ -128,6 +133,7 @@ def test_a_study_without_results_says_so(study, tmp_path):
     page = (target / "README.md").read_text()
     assert "**It has not been run.**" in page
     assert "2 without a result" in page
+    assert not list(target.rglob("*.png"))
     assert not (tmp_path / "none").exists()
 
 
@@ -177,3 +183,17 @@ def test_a_figure_gets_smaller_until_it_fits():
     assert max(Image.open(io.BytesIO(small)).size) < 200
     with pytest.raises(RunError, match="no image"):
         small_png(b"nothing")
+
+
+def test_a_figure_of_answers_shows_marks_and_published_values():
+    rows = [
+        Row("agreeing", 1.0, 0.5, 1.5, 0.7, "agrees"),
+        Row("differing", -2.0, -3.0, -1.5, 0.7, "differs"),
+        Row("alone", 0.3, math.nan, math.nan, None, "nothing published"),
+    ]
+    drawing = answers_figure("free", rows, unit="points of AP", threshold=-1.0)
+    for text in ("agreeing", "differs", "not decidable, or no claim", "published", "points of AP"):
+        assert text in drawing.svg
+    plain = answers_figure("free", rows[2:], unit="points of AP", threshold=0.0)
+    assert ">published<" not in plain.svg
+    assert ">agrees<" not in plain.svg
