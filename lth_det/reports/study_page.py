@@ -167,7 +167,7 @@ def _rule(margin: float) -> str:
         "above or below 0. The margin was chosen before anything was run. What was measured is the mean difference, paired by "
         "seed, with its 90 % interval, whose ends are the one-sided 95 % limits by the pooled seed noise. The claim **agrees** "
         "when the whole interval lies on its side of the threshold, **differs** when the whole interval lies on the other side, "
-        "and is **not decidable with this data** otherwise, or when there is no result yet. A question agrees when every claim "
+        "and is **not decidable with this data** otherwise, with a single seed, or when there is no result yet. A question agrees when every claim "
         "of it does, and differs when one of them does. Every number is in [answers.csv](answers.csv). In the figures the dashed "
         "line is no difference, the dotted one the margin.\n\n"
         f"In words: *better*, the interval lies above 0; *as good*, above {-margin:g}; *worse*, below {-margin:g}."

@@ -2,7 +2,7 @@
 
 A claim is a half-line of differences: above or below a threshold. With L and U, the one-sided 95 % limits of the measured
 difference, it *agrees* when both lie on the claim's side, *differs* when both lie on the other, and is *not decidable with
-this data* otherwise. A question agrees when every claim of it does, and differs when one of them does.
+this data* otherwise; always so with a single seed. A question agrees when every claim of it does, and differs when one of them does.
 """
 
 import dataclasses
@@ -15,6 +15,8 @@ from lth_det.sweeps.summary_values import Values
 
 AGREES, DIFFERS, UNDECIDED = "agrees", "differs", "not decidable with this data"
 NO_CLAIM = "nothing published"
+FEWEST_SEEDS = 2
+"""Pairs below which nothing is decided, even where the noise is known from other cells."""
 BETTER, AS_GOOD, WORSE, OPEN, NO_DATA = "better", "as good", "worse", "open", "no result yet"
 
 
@@ -76,6 +78,8 @@ def mark_of(claim: Claim | None, measured: Contrast) -> tuple[str, str]:
         return NO_CLAIM, ""
     if not measured.seeds:
         return UNDECIDED, "no seed has both results"
+    if measured.seeds < FEWEST_SEEDS:
+        return UNDECIDED, "one seed alone decides nothing"
     if math.isnan(measured.low):
         return UNDECIDED, "no interval: no cell has two seeds"
     if measured.low <= claim.threshold < measured.high:
@@ -89,6 +93,8 @@ def finding_of(measured: Contrast, margin: float) -> str:
     """Return what the interval shows by itself: better (above 0), as good (above ``-margin``), worse (below it)."""
     if not measured.seeds:
         return NO_DATA
+    if measured.seeds < FEWEST_SEEDS:
+        return OPEN
     if measured.low > 0.0:
         return BETTER
     if measured.low > -margin:

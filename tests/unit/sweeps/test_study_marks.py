@@ -85,8 +85,11 @@ def test_the_mark_is_where_the_whole_interval_lies(rate, low, high, mark):
 def test_without_seeds_or_interval_nothing_is_decided():
     claim = claim_of(line(), 0.8, 1.0)
     assert mark_of(claim, Contrast("p", "own")) == (UNDECIDED, "no seed has both results")
-    alone = Contrast("p", "own", 1, 5.0)
-    assert mark_of(claim, alone) == (UNDECIDED, "no interval: no cell has two seeds")
+    unknown = Contrast("p", "own", 2, 5.0)
+    assert mark_of(claim, unknown) == (UNDECIDED, "no interval: no cell has two seeds")
+    assert finding_of(unknown, 1.0) == OPEN
+    alone = measured(4.0, 6.0, seeds=1)
+    assert mark_of(claim, alone) == (UNDECIDED, "one seed alone decides nothing")
     assert finding_of(alone, 1.0) == OPEN
     assert finding_of(Contrast("p", "own"), 1.0) == NO_DATA
 
