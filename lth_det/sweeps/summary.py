@@ -20,6 +20,7 @@ from lth_det.sweeps.summary_noise import (
 )
 from lth_det.sweeps.summary_values import DENSE, Key, Values, metric_names, read_values
 from lth_det.sweeps.summary_verdicts import (
+    APART,
     Contest,
     add_holm,
     alike_in_sparsity,
@@ -115,13 +116,24 @@ def _row(key: Key, values: Values, noise: Noise, control: str | None) -> dict[st
         return row
     against = difference(seeds, values.dense_of(key), noise)
     row["vs_dense"] = None if against is None else as_row(against, noise)
-    if control is not None:
+    if control is not None and _as_sparse(values, key, control):
         other = values.of(Key(control, key.target, key.prune_rate, key.metric))
         against = difference(seeds, other, noise)
         row["vs_random"] = (
             None if against is None else {**as_row(against, noise), "control": control}
         )
     return row
+
+
+def _as_sparse(values: Values, key: Key, control: str) -> bool:
+    """Say whether a control prunes about as much of the network; unknown sparsities count as equal.
+
+    A random mask of the whole network stands in for sources without a control of their own, but it is none for a ticket
+    of the backbone, which leaves most of the network dense at the same prune rate.
+    """
+    mine = values.sparsity.get((key.source, key.target, key.prune_rate))
+    other = values.sparsity.get((control, key.target, key.prune_rate))
+    return not mine or not other or abs(fmean(mine) - fmean(other)) <= APART
 
 
 def _noise_rows(noises: Mapping[tuple[str, str], Noise]) -> dict[str, dict[str, Any]]:

@@ -416,3 +416,18 @@ def test_a_damaged_file_gives_a_sentence(break_it, words):
     break_it(cells)
     with pytest.raises(RunError, match=words):
         summarise(cells)
+
+
+def test_a_random_mask_of_the_whole_network_is_no_control_of_a_backbone_ticket():
+    cells = [
+        cell(name, 0.8, seed, value, sparsity=sparsity)
+        for name, value, sparsity in (
+            ("own", 50.0, 0.79),
+            ("cls", 48.0, 0.31),
+            ("random", 40.0, 0.78),
+        )
+        for seed in (1, 2)
+    ]
+    matrix = summarise(sweep(cells))
+    assert row_of(matrix, "own")["vs_random"]["mean"] == 10.0
+    assert row_of(matrix, "cls")["vs_random"] is None
