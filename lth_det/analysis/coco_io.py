@@ -270,7 +270,7 @@ def _masks(
         masks[i] = rle.to_code(records[i]["segmentation"], size, where=where, what=what)
     pixels = images.height[image[having]] * images.width[image[having]]
     codes = [m["counts"] for m in masks if m is not None]
-    rle.code_areas(codes, pixels, where=where, label="annotation mask")
+    rle.code_areas(codes, pixels, where=where, label="annotation mask", merged=True)
     return tuple(masks)
 
 

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from pycocotools import mask as mask_api
 
-from lth_det.analysis import rle
+from lth_det.analysis import rle, runs
 from lth_det.analysis.checks import FloatArray, IntArray
 from lth_det.analysis.columns import GroundTruth
 
@@ -137,6 +137,8 @@ def _area_under_masks(truth: GroundTruth, owner: int, others: IntArray) -> float
     stored = truth.segmentation or ()
     masks = [stored[i] or rle.code_of_box(truth.box[i], size) for i in others.tolist()]
     mine = rle.code_of_box(truth.box[owner], size)
+    if size[0] * size[1] >= runs.LARGE:
+        return float(runs.covered(mine["counts"], [mask["counts"] for mask in masks]))
     union = mask_api.merge(masks)
     return float(mask_api.area(mask_api.merge([union, mine], intersect=True)))
 

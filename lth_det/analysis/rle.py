@@ -2,7 +2,7 @@
 
 pycocotools decodes a compressed code without looking whether its runs add up to the image; a damaged code there means
 wrong areas or reads past the end of memory. Here all codes of a file are decoded at once with NumPy and refused when
-their runs are negative or do not fill the image exactly.
+their runs are negative or do not fill the image exactly. See runs.py for what else is kept from the C code.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
-from lth_det.analysis import checks
+from lth_det.analysis import checks, runs
 from lth_det.analysis.checks import FloatArray, IntArray
 from lth_det.errors import InputError
 
@@ -19,11 +19,17 @@ _LARGEST_COORDINATE = 1e5
 _LONGEST_OUTLINE = 1e6
 """Pixels of the polygons of one annotation; drawing takes memory and time for each of them, however short the text is."""
 _BORDER = 8.0  # px around the image within which the side of a box stays where it is
-_MOST_PIXELS = 2**31
-_MOST_CHARACTERS = 7  # of one run length: 7 x 5 bits hold every count of an image below 2^31 pixels
+_MOST_PIXELS = (
+    2**28
+)  # pycocotools takes 4 bytes for each when it merges masks, and does not look whether it got them
+_MOST_CHARACTERS = (
+    7  # of one run length: 7 x 5 bits hold every count of such an image, and differences of counts
+)
 
 
-def code_areas(counts: Sequence[bytes], pixels: IntArray, *, where: str, label: str) -> FloatArray:
+def code_areas(
+    counts: Sequence[bytes], pixels: IntArray, *, where: str, label: str, merged: bool = False
+) -> FloatArray:
     """Return the area in px^2 of compressed codes, (N,) float64, after checking them.
 
     Args:
@@ -31,9 +37,11 @@ def code_areas(counts: Sequence[bytes], pixels: IntArray, *, where: str, label: 
         pixels: (N,) height times width of each mask.
         where: the file, for the sentence.
         label: one mask in words ("mask of result"), for the sentence.
+        merged: these masks will be merged, for which empty runs are refused.
 
     Raises:
-        InputError: a code has other characters, is cut off, or its runs do not add up to ``pixels``.
+        InputError: a code has other characters, is cut off, its runs do not add up to ``pixels``, or ``merged`` and a run
+            after the first is empty.
     """
     number = len(counts)
     if number == 0:
@@ -59,13 +67,20 @@ def code_areas(counts: Sequence[bytes], pixels: IntArray, *, where: str, label: 
     value = np.add.reduceat((code & 0x1F) << (5 * place), run_start)
     negative = (code[run_end] & 0x10) != 0
     value = np.where(negative, value - (np.int64(1) << (5 * run_length)), value)
-    runs = _undo_differences(value, run_owner)
-    total = np.bincount(run_owner, weights=runs, minlength=number)
-    wrong = (total != pixels) | (np.bincount(run_owner, weights=runs < 0, minlength=number) > 0)
+    length_of = _undo_differences(value, run_owner)
+    total = np.bincount(run_owner, weights=length_of, minlength=number)
+    wrong = total != pixels
+    wrong |= np.bincount(run_owner, weights=length_of < 0, minlength=number) > 0
     if wrong.any():
         _refuse(int(np.argmax(wrong)), where=where, label=label)
+    local = _local(run_owner)
+    if merged and ((length_of == 0) & (local > 0)).any():
+        index = int(run_owner[int(np.argmax((length_of == 0) & (local > 0)))])
+        raise InputError(
+            f"{where}: the {label} number {index} has a run of no pixels; encode it again (pycocotools writes none)."
+        )
     area: FloatArray = np.bincount(
-        run_owner, weights=runs * (_local(run_owner) % 2), minlength=number
+        run_owner, weights=length_of * (local % 2), minlength=number
     ).astype(np.float64)
     return area
 
@@ -99,7 +114,7 @@ def check_size(height: int, width: int, *, where: str, what: str) -> None:
     """Check that an image size can carry masks.
 
     Raises:
-        InputError: a side is not positive, or the image has 2^31 pixels or more.
+        InputError: a side is not positive, or the image has 2^28 pixels or more.
     """
     if height < 1 or width < 1 or height * width >= _MOST_PIXELS:
         raise InputError(
@@ -131,6 +146,11 @@ def to_code(segmentation: Any, size: tuple[int, int], *, where: str, what: str) 
             raise InputError(
                 f"{where}: {what} has polygons with an outline of {length:.0f} pixels, more than the "
                 f"{_LONGEST_OUTLINE:.0f} allowed; check the coordinates."
+            )
+        if size[0] * size[1] >= runs.LARGE and _reach(segmentation, size) >= runs.LARGE:
+            raise InputError(
+                f"{where}: {what} has polygons over {runs.LARGE:,} pixels or more, which pycocotools cannot encode safely; "
+                "give a run-length code."
             )
         boxes = len(segmentation[0]) == 4
         shapes = np.array(segmentation, dtype=np.float64) if boxes else segmentation
@@ -166,6 +186,18 @@ def _outline(part: list[float]) -> float:
     )
 
 
+def _reach(parts: list[list[float]], size: tuple[int, int]) -> float:
+    """Return the pixels of the rectangle around all parts within the image; no run of theirs is longer."""
+    sides = []
+    for axis, most in ((0, size[1]), (1, size[0])):
+        values = [v for part in parts for v in part[axis::2]]
+        if len(parts[0]) == 4:  # boxes: corner and side
+            values = [v for part in parts for v in (part[axis], part[axis] + part[axis + 2])]
+        low, high = (min(max(edge, 0.0), most) for edge in (min(values) - 1, max(values) + 1))
+        sides.append(high - low)
+    return sides[0] * sides[1]
+
+
 def _are_polygons(parts: list[Any]) -> bool:
     if not set(map(type, parts)) <= {list}:
         return False
@@ -193,10 +225,8 @@ def _dict_to_code(
     if isinstance(counts, bytes):
         return {"size": [size[0], size[1]], "counts": counts}
     if isinstance(counts, list) and _fills(counts, size[0] * size[1]):
-        code: dict[str, Any] = mask_api.frPyObjects(
-            {"size": [size[0], size[1]], "counts": counts}, size[0], size[1]
-        )
-        return code
+        code = runs.compress(runs.without_empty(counts))
+        return {"size": [size[0], size[1]], "counts": code}
     raise InputError(
         f"{where}: {what} has a mask whose runs do not fill its image; write the file again."
     )

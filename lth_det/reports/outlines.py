@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from lth_det.analysis.runs import run_lengths
 
 Point = tuple[float, float]
 Outline = tuple[Point, ...]
@@ -24,33 +25,6 @@ def outlines_of(segmentation: Any, *, height: int, width: int) -> tuple[Outline,
         )
     mask = _decode(segmentation, height=height, width=width)
     return () if mask is None else _contours(mask)
-
-
-def run_lengths(counts: str | bytes | Sequence[int]) -> list[int]:
-    """Return the run lengths of a COCO code: alternately pixels outside and inside, column by column.
-
-    A compressed code holds 5 bits of a number per character (48 + bits, 32 set while more follow, 16 the sign in the
-    last), and from the fourth number on differences to the number two places before (pycocotools, ``maskApi.c``).
-
-    >>> run_lengths("73300000")
-    [7, 3, 3, 3, 3, 3, 3, 3]
-    """
-    if isinstance(counts, list | tuple):
-        return [int(count) for count in counts]
-    code = counts.encode() if isinstance(counts, str) else bytes(counts)
-    runs: list[int] = []
-    value = shift = 0
-    for character in code:
-        bits = character - 48
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if bits & 0x20:
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    return runs
 
 
 def _decode(segmentation: Any, *, height: int, width: int) -> np.ndarray | None:

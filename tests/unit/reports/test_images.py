@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from lth_det.analysis.runs import run_lengths
 from lth_det.errors import DataError
 from lth_det.reports.images import PANEL_WIDTH, draw_marks, encode_for_page, read_image, strip
 from lth_det.reports.marks import Mark, Panel
-from lth_det.reports.outlines import outlines_of, run_lengths
+from lth_det.reports.outlines import outlines_of
 
 GREY = np.full((60, 80, 3), 128, np.uint8)
 BLUE_BGR = (0xB2, 0x72, 0x00)
