@@ -206,8 +206,13 @@ def _images(results: RunResults, folder: Path) -> Html:
     shown = [results.dense, *_shown_tickets(results)] if results.dense else []
     if len(shown) < 2:
         return html.note("Pictures need a dense round and a ticket.")
+    ground_truth = results.dataset.get("json_file")
+    if not ground_truth:
+        return html.note(
+            "Pictures need a ground truth in COCO's format; this data set has another one."
+        )
     try:
-        scenes = read_scenes(Path(str(results.dataset.get("json_file"))))
+        scenes = read_scenes(Path(str(ground_truth)))
         models = []
         for result in shown:
             if result.predictions is None:
@@ -236,7 +241,7 @@ def _provenance(results: RunResults) -> Html:
         (
             ("Images", str(results.dataset.get("folder", "unknown")))
             if results.is_classifier
-            else ("Ground truth", str(results.dataset.get("json_file", "unknown")))
+            else ("Ground truth", str(results.dataset.get("json_file") or "not in COCO's format"))
         ),
         ("Versions", ", ".join(f"{name} {value}" for name, value in sorted(known)) or "unknown"),
     ]

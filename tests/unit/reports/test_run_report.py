@@ -161,6 +161,10 @@ def _not_complete(folder):
     edit_results(folder, lambda results: results.update(complete=False))
 
 
+def _voc(folder):
+    edit_results(folder, lambda results: results["dataset"].update(json_file=None))
+
+
 def _dense_only(folder):
     edit_results(folder, lambda results: results["rounds"].pop())
 
@@ -174,6 +178,7 @@ def _no_dense(folder):
     [
         (_no_ground_truth, "No pictures: The ground truth"),
         (_no_images, "cannot be read"),
+        (_voc, "this data set has another one"),
         (_no_detections, "No pictures: The detections"),
         (_null_metrics, "by class need"),
         (_bare_rounds, "No ticket lists its layers"),
