@@ -5,10 +5,9 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from lth_det.errors import ConfigError
+from lth_det.experiments.rst_presets import MASKS, OF_PRESET, PENALTIES, PRESETS
 
 METHODS = ("imp", "rst", "gradual")
-OF_PRESET = -1.0
-"""The value of a number that the preset decides."""
 
 
 def add_method_config(lth: Any) -> None:
@@ -139,9 +138,9 @@ def _check_other_keys(lth: Any) -> None:
 
 
 def _check_rst(rst: Any) -> None:
-    _choice("LTH.RST.PRESET", rst.PRESET, ("budget", "paper"))
-    _choice("LTH.RST.MASK", rst.MASK, ("uniform", "erk", "ticket"))
-    _choice("LTH.RST.PENALTY", rst.PENALTY, ("", "coupled", "decoupled"))
+    _choice("LTH.RST.PRESET", rst.PRESET, PRESETS)
+    _choice("LTH.RST.MASK", rst.MASK, MASKS)
+    _choice("LTH.RST.PENALTY", rst.PENALTY, PENALTIES)
     if (rst.MASK == "ticket") != bool(rst.MASK_TICKET):
         raise ConfigError(
             f"LTH.RST.MASK is {rst.MASK!r} and LTH.RST.MASK_TICKET {rst.MASK_TICKET!r}; the mask 'ticket' needs a ticket "
