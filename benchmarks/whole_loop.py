@@ -6,7 +6,7 @@
 The demo's detector, and a Mask R-CNN R-18 FPN of full size on the same images at twice their size, train under a mask for
 some iterations with their real data loader and are evaluated once, all in one process; the time of every hook is added up. The same predictions then go through Detectron2's evaluator and ours (which
 adds AP by attribute), in turn. Start-up is a process that imports what ``train_net.py`` does and builds nothing.
-Options of the step (channels-last, bfloat16 autocast) are tried on the same model in turn; they are no configuration keys.
+Options of the step (channels-last, bfloat16 autocast) are tried in turn.
 """
 
 import contextlib
@@ -156,33 +156,32 @@ def evaluators(cfg: Any, repeats: int) -> dict[str, float]:
 
 
 def options(cfg: Any, repeats: int, side: int) -> dict[str, float]:
-    """Return median seconds of a training step with options that are no configuration keys."""
-    torch.manual_seed(0)
-    model = LotteryTrainer.build_model(cfg)
+    """Return median seconds of a training step with each option."""
     batch = images(cfg.SOLVER.IMS_PER_BATCH, side)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
 
-    def step(*, half: bool) -> None:
-        torch.manual_seed(1)
-        with EventStorage(0), torch.autocast("cpu", torch.bfloat16, enabled=half):
-            loss = sum(model(batch).values())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    def step(*keys: Any) -> Callable[[], None]:
+        changed = cfg.clone()
+        changed.merge_from_list(list(keys))
+        torch.manual_seed(0)
+        model = LotteryTrainer.build_model(changed)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
 
-    def plain() -> None:
-        model.to(memory_format=torch.contiguous_format)
-        step(half=False)
+        def run() -> None:
+            torch.manual_seed(1)
+            with EventStorage(0):
+                loss = sum(model(batch).values())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
 
-    def last() -> None:
-        model.to(memory_format=torch.channels_last)
-        step(half=False)
+        return run
 
-    def half() -> None:
-        model.to(memory_format=torch.contiguous_format)
-        step(half=True)
-
-    jobs = {"float32": plain, "float32, channels-last": last, "bfloat16 autocast": half}
+    jobs = {
+        "default (float32)": step(),
+        "`LTH.CHANNELS_LAST True`": step("LTH.CHANNELS_LAST", True),
+        "`LTH.AUTOCAST bfloat16`": step("LTH.AUTOCAST", "bfloat16"),
+        "both": step("LTH.CHANNELS_LAST", True, "LTH.AUTOCAST", "bfloat16"),
+    }
     interleaved(jobs, 1)
     return {key: median(values) for key, values in interleaved(jobs, repeats).items()}
 
@@ -218,7 +217,7 @@ def markdown(figures: dict[str, Any]) -> str:
     ours = found["ours, with AP by attribute"]
     whole = found["inference"]
     steps = figures["options"]
-    base = steps["float32"]
+    base = steps["default (float32)"]
     return "\n\n".join(
         [
             *profiles,

@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 
 from lth_det.d2.config_methods import add_method_config, check_method_config
 from lth_det.d2.config_pruning import add_pruning_config, check_choice, check_pruning_config
+from lth_det.d2.step_options import PRECISIONS
 from lth_det.errors import ConfigError
 
 GROUP_KEYS = (
@@ -33,7 +34,8 @@ def add_lth_config(cfg: Any) -> None:
     lth = CfgNode()
     cfg.LTH = lth
 
-    # Run the lottery-ticket rounds. False: plain Detectron2 training; of this node only NUM_THREADS is read.
+    # Run the lottery-ticket rounds. False: plain Detectron2 training; of this node only NUM_THREADS,
+    # CHANNELS_LAST and AUTOCAST are read.
     lth.ENABLED = False
     # If not empty: a ticket file to train instead of searching for one, in the folder "ticket" of OUTPUT_DIR: its mask on
     # its weights (on the initialisation of MODEL.WEIGHTS and SEED if it has none), with RETRAIN_OPTS and REWIND.SCHEDULE
@@ -113,6 +115,11 @@ def _add_training(lth: Any) -> None:
     lth.ATTRIBUTE_AP = False
     # CPU threads of torch in this process; 0 = leave torch's default. Small detectors are fastest with 1 or 2.
     lth.NUM_THREADS = 0
+    # Images go through the network in the layout channels-last, which some CPUs and GPUs compute faster; sums round otherwise.
+    lth.CHANNELS_LAST = False
+    # "bfloat16": the forward pass of training in mixed precision, on the CPU or a GPU; weights and evaluation stay float32.
+    # (float16 with a loss scaler, on GPUs, is Detectron2's own SOLVER.AMP.ENABLED.)
+    lth.AUTOCAST = ""
 
 
 def check_lth_config(cfg: Any) -> None:
@@ -127,6 +134,7 @@ def check_lth_config(cfg: Any) -> None:
     check_choice("LTH.REWIND.SCHEDULE", lth.REWIND.SCHEDULE, ("full", "remaining"))
     check_choice("LTH.MASK_GRADIENTS", lth.MASK_GRADIENTS, ("auto", "always", "never"))
     check_choice("LTH.OPTIMIZER", lth.OPTIMIZER, ("SGD", "ADAMW"))
+    check_choice("LTH.AUTOCAST", lth.AUTOCAST, PRECISIONS)
     _check_rates(lth)
     check_method_config(cfg)
     _check_prune_only(lth)

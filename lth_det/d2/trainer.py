@@ -19,6 +19,7 @@ from lth_det.d2.evaluation import build_evaluator
 from lth_det.d2.hooks import MaskHook, RewindPointHook, SparsityWriterHook, StepSeedHook
 from lth_det.d2.module_groups import parameter_table_from_cfg
 from lth_det.d2.processes import ProcessesTrainer
+from lth_det.d2.step_options import apply_step_options
 from lth_det.d2.strict_checkpointer import StrictCheckpointer
 from lth_det.d2.train_data import build_train_loader
 from lth_det.errors import RunError
@@ -220,6 +221,13 @@ class LotteryTrainer(ProcessesTrainer):
         if self._options is None:
             return build_detection_train_loader(cfg)
         return build_train_loader(cfg, seed=self._options.seed)
+
+    @classmethod
+    def build_model(cls, cfg: Any) -> nn.Module:
+        """Return Detectron2's model, which computes as ``LTH.CHANNELS_LAST`` and ``LTH.AUTOCAST`` say."""
+        model: nn.Module = super().build_model(cfg)
+        apply_step_options(cfg, model)
+        return model
 
     @classmethod
     def build_optimizer(cls, cfg: Any, model: nn.Module) -> torch.optim.Optimizer:
