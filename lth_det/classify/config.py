@@ -47,8 +47,9 @@ class ModelConfig:
     """The network.
 
     Attributes:
-        name: ``narrow_resnet``, ``cifar_resnet20/32/44/56/110``, or a ResNet of torchvision (``resnet18``, ``resnet50``,
-            ``wide_resnet50_2``, ...).
+        name: ``narrow_resnet``; ``resnet20/32/44/56/110``, those of He et al. (2016) for CIFAR, with shortcuts without
+            weights (option A); ``cifar_resnet20/...``, the same with 1x1 convolutions there (option B); or a ResNet of
+            torchvision (``resnet18``, ``resnet50``, ``wide_resnet50_2``, ...).
         stem: ``imagenet`` (7x7 with stride 2, then max-pooling) or ``cifar`` (3x3, stride 1, no pooling).
         stem_width: channels of the stem; of ``narrow_resnet`` only, as the next two.
         widths: channels of the stages.

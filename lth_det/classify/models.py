@@ -1,6 +1,7 @@
-"""The classifiers: ResNets of torchvision, and narrow ones with torchvision's parameter names."""
+"""The classifiers: ResNets of torchvision, narrow ones with torchvision's parameter names, and those of CIFAR."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,10 +10,14 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from lth_det.classify.config import ModelConfig
+from lth_det.classify.shortcuts import PaddedShortcut, projected_shortcut
 from lth_det.errors import ConfigError
 
 _CIFAR_DEPTHS = (20, 32, 44, 56, 110)
 _CIFAR_WIDTHS = (16, 32, 64)
+
+Shortcut = Callable[[int, int, int], nn.Module]
+"""(channels in, channels out, stride) -> the shortcut of a block that changes them."""
 
 
 class NarrowResNet(nn.Module):
@@ -22,14 +27,17 @@ class NarrowResNet(nn.Module):
     of the small detectors (``lth_det.d2.backbone``): 7x7 convolution with stride 2, batch norm, ReLU, 3x3 max-pooling
     with stride 2; stages of basic blocks (stride in the first 3x3 convolution, 1x1 shortcut convolution where the
     width or the stride changes). The stem ``cifar`` is a 3x3 convolution with stride 1 and no pooling (He et al. 2016,
-    section 4.2; shortcuts by convolution, their option B).
+    section 4.2; shortcuts by convolution, their option B, if no other ones are given).
 
     Args:
         model: widths, blocks and stem.
         num_classes: outputs of ``fc``.
+        shortcut: makes the shortcuts.
     """
 
-    def __init__(self, model: ModelConfig, num_classes: int) -> None:
+    def __init__(
+        self, model: ModelConfig, num_classes: int, shortcut: Shortcut = projected_shortcut
+    ) -> None:
         super().__init__()
         width = model.stem_width
         self.conv1, self.maxpool = _stem(model.stem, width)
@@ -37,8 +45,8 @@ class NarrowResNet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.stages = [f"layer{number}" for number in range(1, len(model.widths) + 1)]
         for index, (out, blocks) in enumerate(zip(model.widths, model.blocks, strict=True)):
-            stage = [_block(width, out, stride=1 if index == 0 else 2)]
-            stage += [_block(out, out, stride=1) for _ in range(blocks - 1)]
+            stage = [_block(width, out, 1 if index == 0 else 2, shortcut)]
+            stage += [_block(out, out, 1, shortcut) for _ in range(blocks - 1)]
             self.add_module(self.stages[index], nn.Sequential(*stage))
             width = out
         self.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -109,16 +117,8 @@ def architecture_options(model: ModelConfig) -> str:
 def _network(model: ModelConfig, num_classes: int) -> Any:
     if model.name == "narrow_resnet":
         return NarrowResNet(model, num_classes)
-    if model.name in _cifar_names():
-        blocks = (int(model.name.removeprefix("cifar_resnet")) - 2) // 6
-        cifar = ModelConfig(
-            name=model.name,
-            stem="cifar",
-            stem_width=_CIFAR_WIDTHS[0],
-            widths=_CIFAR_WIDTHS,
-            blocks=(blocks,) * len(_CIFAR_WIDTHS),
-        )
-        return NarrowResNet(cifar, num_classes)
+    if model.name in (*_cifar_names("cifar_resnet"), *_cifar_names("resnet")):
+        return _cifar_resnet(model.name, num_classes)
     if model.name not in model_names():
         raise ConfigError(
             f"model.name is {model.name!r}; choose one of {', '.join(model_names())}."
@@ -138,11 +138,33 @@ def model_names() -> tuple[str, ...]:
         if torchvision.models.get_model_builder(name).__module__
         == torchvision.models.resnet.__name__
     ]
-    return ("narrow_resnet", *_cifar_names(), *sorted(resnets))
+    own = (*_cifar_names("resnet"), *_cifar_names("cifar_resnet"))
+    return ("narrow_resnet", *own, *sorted(resnets))
 
 
-def _cifar_names() -> tuple[str, ...]:
-    return tuple(f"cifar_resnet{depth}" for depth in _CIFAR_DEPTHS)
+def _cifar_names(family: str) -> tuple[str, ...]:
+    return tuple(f"{family}{depth}" for depth in _CIFAR_DEPTHS)
+
+
+def _cifar_resnet(name: str, num_classes: int) -> NarrowResNet:
+    """Return a ResNet for CIFAR (He et al. 2016, section 4.2): three stages of (depth - 2) / 6 basic blocks each."""
+    projected = name.startswith("cifar_")
+    blocks = (int(name.rsplit("resnet", maxsplit=1)[1]) - 2) // 6
+    model = ModelConfig(
+        name=name,
+        stem="cifar",
+        stem_width=_CIFAR_WIDTHS[0],
+        widths=_CIFAR_WIDTHS,
+        blocks=(blocks,) * len(_CIFAR_WIDTHS),
+    )
+    if projected:
+        return NarrowResNet(model, num_classes)
+    network = NarrowResNet(model, num_classes, PaddedShortcut)
+    for module in network.modules():
+        # By the inputs, and the classifier too: as the code of Bai et al. (2022) has it.
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    return network
 
 
 def _stem(kind: str, width: int) -> tuple[nn.Conv2d, nn.Module]:
@@ -152,11 +174,9 @@ def _stem(kind: str, width: int) -> tuple[nn.Conv2d, nn.Module]:
     return conv, nn.MaxPool2d(3, stride=2, padding=1)
 
 
-def _block(inputs: int, outputs: int, *, stride: int) -> nn.Module:
-    shortcut = None
-    if stride != 1 or inputs != outputs:
-        shortcut = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
-        )
-    block: nn.Module = BasicBlock(inputs, outputs, stride, shortcut)
+def _block(inputs: int, outputs: int, stride: int, shortcut: Shortcut) -> nn.Module:
+    changed = stride != 1 or inputs != outputs
+    block: nn.Module = BasicBlock(
+        inputs, outputs, stride, shortcut(inputs, outputs, stride) if changed else None
+    )
     return block

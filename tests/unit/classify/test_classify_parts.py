@@ -14,6 +14,7 @@ from lth_det.classify.loader import train_loader, val_loader
 from lth_det.classify.models import architecture_options, build_model
 from lth_det.classify.pretrained import overlay_state
 from lth_det.classify.progress import RunProgress
+from lth_det.classify.shortcuts import PaddedShortcut
 from lth_det.classify.solver import learning_rate, total_iterations
 from lth_det.classify.transforms import Normalize, TrainTransform, ValTransform
 from lth_det.errors import MaskMismatchError, RunError
@@ -43,9 +44,29 @@ def test_the_narrow_resnet_of_the_detectors_has_their_counts():
 
 def test_the_resnet_56_of_cifar_has_the_known_size():
     # 853,018 parameters with shortcuts without weights (He et al. 2016), and two shortcut convolutions with batch norm.
+    plain = build_model(ModelConfig(name="resnet56"), 10, seed=1)
     model = build_model(ModelConfig(name="cifar_resnet56"), 10, seed=1)
+    assert sum(p.numel() for p in plain.parameters()) == 853_018
     assert sum(p.numel() for p in model.parameters()) == 853_018 + 512 + 2048 + 2 * (32 + 64)
-    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    assert model(torch.zeros(2, 3, 32, 32)).shape == plain(torch.zeros(2, 3, 32, 32)).shape
+
+
+def test_the_blocks_of_a_resnet_of_cifar_are_those_of_the_paper():
+    model = build_model(ModelConfig(name="resnet20"), 10, seed=1)
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if p.ndim > 1}
+    assert len(shapes) == 20
+    assert shapes["layer2.0.conv1.weight"] == (32, 16, 3, 3)
+    assert shapes["layer3.2.conv2.weight"] == (64, 64, 3, 3)
+    # Drawn by the number of inputs: 144 here, where by the outputs it would be 288.
+    assert model.layer2[0].conv1.weight.std().item() == pytest.approx((2 / 144) ** 0.5, rel=0.05)
+    assert model.fc.weight.std().item() == pytest.approx((2 / 64) ** 0.5, rel=0.1)
+
+
+def test_the_shortcut_without_weights_takes_every_second_pixel_and_pads_channels():
+    images = torch.arange(32.0).reshape(1, 2, 4, 4) + 1
+    found = PaddedShortcut(2, 4, 2)(images)
+    assert found[0, 1:3].equal(images[0, :, ::2, ::2])
+    assert found[0, [0, 3]].eq(0).all()
 
 
 def test_the_stem_for_small_images_keeps_the_resolution():
