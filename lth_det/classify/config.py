@@ -15,7 +15,7 @@ class DataConfig:
     """The data set and what is done to its images.
 
     Attributes:
-        name: ``shapes_cls``, ``image_folder``, ``cifar10``, ``fashion_mnist`` or ``small_norb``.
+        name: ``shapes_cls``, ``image_folder``, ``cifar10``, ``cifar100``, ``fashion_mnist`` or ``small_norb``.
         root: folder with the files; empty = ``$LTH_DET_CLASSIFY_DATA/<name>``, or ``datasets/<name>``.
         options: of the data set: for ``shapes_cls`` fields of ``lth_det.data.shapes.ShapesConfig``; for all
             ``classes``, a list of the class names to use (in that order), empty or absent = all.

@@ -12,7 +12,10 @@ GROUPS = ("stem", "backbone", "head")
 """The module groups of a classifier."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "data.name": ("shapes_cls", "image_folder", "cifar10", "fashion_mnist", "small_norb"),
+    "data.name": (
+        *("shapes_cls", "image_folder"),
+        *("cifar10", "cifar100", "fashion_mnist", "small_norb"),
+    ),
     "data.augment": ("none", "flip", "crop_flip", "resized_crop_flip"),
     "model.stem": ("imagenet", "cifar"),
     "solver.optimizer": ("sgd", "adamw"),

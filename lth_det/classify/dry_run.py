@@ -15,7 +15,13 @@ from lth_det.reports.terminal import aligned
 from lth_det.tickets.summary import sparsity_summary
 
 # Classes of the data sets as published; a configuration may name others (data.options.classes), ImageNet folders too.
-_CLASSES = {"image_folder": 1000, "cifar10": 10, "fashion_mnist": 10, "small_norb": 5}
+_CLASSES = {
+    "image_folder": 1000,
+    "cifar10": 10,
+    "cifar100": 100,
+    "fashion_mnist": 10,
+    "small_norb": 5,
+}
 
 
 @own_key_names()

@@ -102,7 +102,7 @@ def _from_files(config: DataConfig, folder: Path) -> ClassificationData:
 
 
 def _readers() -> dict[str, Callable[[Path], ClassificationData]]:
-    from lth_det.classify.data.cifar import read_cifar10
+    from lth_det.classify.data.cifar import read_cifar10, read_cifar100
     from lth_det.classify.data.idx import read_fashion_mnist
     from lth_det.classify.data.image_folder import read_image_folder
     from lth_det.classify.data.small_norb import read_small_norb
@@ -110,6 +110,7 @@ def _readers() -> dict[str, Callable[[Path], ClassificationData]]:
     return {
         "image_folder": read_image_folder,
         "cifar10": read_cifar10,
+        "cifar100": read_cifar100,
         "fashion_mnist": read_fashion_mnist,
         "small_norb": read_small_norb,
     }
@@ -118,6 +119,7 @@ def _readers() -> dict[str, Callable[[Path], ClassificationData]]:
 _FOLDERS = {
     "image_folder": "imagenet",
     "cifar10": "cifar10",
+    "cifar100": "cifar100",
     "fashion_mnist": "fashion_mnist",
     "small_norb": "small_norb",
 }
@@ -125,6 +127,7 @@ _EXPECTED = {
     "shapes_cls": "drawn on first use",
     "image_folder": "{folder}/train/<class>/* and {folder}/val/<class>/* with one folder of images for each class",
     "cifar10": "{folder} with cifar-10-batches-bin/ (the binary version) or cifar-10-batches-py/ (the Python version)",
+    "cifar100": "{folder} with cifar-100-binary/ (the binary version) or cifar-100-python/ (the Python version)",
     "fashion_mnist": "{folder} with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
     "t10k-labels-idx1-ubyte, each as it is or with .gz",
     "small_norb": "{folder} with smallnorb-5x46789x9x18x6x2x96x96-training-{{dat,cat}}.mat and "
