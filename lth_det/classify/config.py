@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lth_det.classify.config_checks import check_values
+from lth_det.experiments.rst_presets import OF_PRESET
 
 SHARE = -1.0
 """A prune rate of a module group that means: takes part in the budget of all others."""
@@ -158,6 +159,46 @@ class RewindConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class RstConfig:
+    """Random sparse network transformation (Bai et al. 2022, arXiv 2203.04248), with ``method: rst``.
+
+    Attributes:
+        preset: what the values below mean that are -1, 0 or "": ``budget`` (the transformation takes as long as a dense
+            training) or ``paper`` (the authors' code); see docs/methods.md.
+        mask: ratios of the random mask: ``uniform``, ``erk`` or ``ticket``.
+        mask_ticket: the ticket whose layer ratios ``ticket`` takes.
+        cycles: cycle c of C ends at the prune rate 1 - (1 - p)^(c / C); 1 = one-shot.
+        transform_iter: steps of one cycle.
+        ramp: share of them in which the penalty grows.
+        hold: share of them at its ceiling.
+        penalty: ``coupled`` (a term of the loss) or ``decoupled`` (weights shrink after the step).
+        ceiling: largest strength of the penalty.
+        power: it grows as x^power of the ramp that is done.
+        interval: steps between two increments of it.
+        learning_rate: constant rate of the transformation; 0 = the schedule of ``solver``, stretched to its length.
+        batch_size: of the transformation; 0 = 64 with ``paper``, else that of ``solver``.
+        stop_residual: end in the hold as soon as the residual norm is at most this; 0 = hold to the end.
+        check_period: steps between two looks at the residual norm.
+    """
+
+    preset: str = "budget"
+    mask: str = "uniform"
+    mask_ticket: str = ""
+    cycles: int = 1
+    transform_iter: int = 0
+    ramp: float = OF_PRESET
+    hold: float = OF_PRESET
+    penalty: str = ""
+    ceiling: float = OF_PRESET
+    power: float = 1.0
+    interval: int = 0
+    learning_rate: float = OF_PRESET
+    batch_size: int = 0
+    stop_residual: float = 0.0
+    check_period: int = 20
+
+
+@dataclasses.dataclass(frozen=True)
 class TransferConfig:
     """Transfer of tickets of one classification task to another (Mehta 2019, arXiv 1905.07785).
 
@@ -194,10 +235,12 @@ class ClassifyConfig:
     """A whole configuration of ``tools/train_classifier.py``.
 
     Attributes:
+        method: ``imp`` (rounds of pruning and rewinding) or ``rst`` (a random mask and a transformation, to one prune rate).
         data: the data set.
         model: the network.
         solver: the training of a stage.
-        pruning: the rounds.
+        pruning: the rounds; of ``rst`` the prune rate and the groups.
+        rst: the transformation, with ``method: rst``.
         rewind: where each round starts from.
         transfer: transfer of another run's tickets to this task; the sections ``pruning`` and ``rewind`` are not used then.
         controls: names of control runs, as in ``LTH.CONTROLS``.
@@ -211,11 +254,13 @@ class ClassifyConfig:
         ConfigError: a value is out of its range, or two contradict each other.
     """
 
+    method: str = "imp"
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     solver: SolverConfig = dataclasses.field(default_factory=SolverConfig)
     pruning: PruningConfig = dataclasses.field(default_factory=PruningConfig)
     rewind: RewindConfig = dataclasses.field(default_factory=RewindConfig)
+    rst: RstConfig = dataclasses.field(default_factory=RstConfig)
     transfer: TransferConfig = dataclasses.field(default_factory=TransferConfig)
     controls: tuple[str, ...] = ()
     control_rounds: tuple[int, ...] = ()

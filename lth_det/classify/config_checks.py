@@ -6,6 +6,7 @@ from typing import Any
 
 from lth_det.errors import ConfigError
 from lth_det.experiments.controls import CONTROLS
+from lth_det.experiments.rst_presets import MASKS, OF_PRESET, PENALTIES, PRESETS
 from lth_det.pruning.criteria import CRITERIA
 
 GROUPS = ("stem", "backbone", "head")
@@ -16,6 +17,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
         *("shapes_cls", "image_folder"),
         *("cifar10", "cifar100", "fashion_mnist", "small_norb"),
     ),
+    "method": ("imp", "rst"),
+    "rst.preset": PRESETS,
+    "rst.mask": MASKS,
+    "rst.penalty": PENALTIES,
     "data.augment": ("none", "flip", "crop_flip", "resized_crop_flip"),
     "model.stem": ("imagenet", "cifar"),
     "solver.optimizer": ("sgd", "adamw"),
@@ -81,6 +86,15 @@ _RANGES: tuple[Check, ...] = (
         lambda v: list(v) == sorted(v) and all(0 <= x < 1 for x in v),
         "be prune rates in [0, 1) that ascend",
     ),
+    ("rst.cycles", _positive, "be at least 1"),
+    ("rst.check_period", _positive, "be at least 1"),
+    ("rst.transform_iter", _not_negative, "not be negative"),
+    ("rst.interval", _not_negative, "not be negative"),
+    ("rst.power", _positive, "be above 0"),
+    ("rst.stop_residual", _not_negative, "not be negative"),
+    ("rst.batch_size", lambda v: v != 1 and v >= 0, "be at least 2, or 0"),
+    ("rst.ceiling", lambda v: v > 0 or v == OF_PRESET, "be above 0, or -1"),
+    ("rst.learning_rate", lambda v: v >= 0 or v == OF_PRESET, "not be negative, except -1"),
     ("rewind.iteration", _not_negative, "not be negative"),
     ("rewind.epoch", _not_negative, "not be negative"),
     ("transfer.head_layers", lambda v: set(v) <= {1, 2}, "have 1 or 2 only"),
@@ -116,12 +130,15 @@ def check_values(values: Mapping[str, Any]) -> None:
         if not _get(values, key):
             raise ConfigError(f"{key} is empty; name at least one.")
     _check_together(values)
+    if values["method"] == "rst":
+        _check_rst(values)
 
 
 def check_choice(key: str, value: str, allowed: Sequence[str]) -> None:
     """Raise a ConfigError with the choices when ``value`` is none of them."""
     if value not in allowed:
-        raise ConfigError(f"{key} is {value!r}; choose one of {', '.join(allowed)}.")
+        shown = ", ".join(name or repr(name) for name in allowed)
+        raise ConfigError(f"{key} is {value!r}; choose one of {shown}.")
 
 
 def _check_together(values: Mapping[str, Any]) -> None:
@@ -151,6 +168,33 @@ def _check_together(values: Mapping[str, Any]) -> None:
     for number in values["control_rounds"]:
         if not 1 <= number <= rounds:
             raise ConfigError(f"control_rounds has {number}, but the rounds are 1 to {rounds}.")
+
+
+def _check_rst(values: Mapping[str, Any]) -> None:
+    rst, transfer, pruning = values["rst"], values["transfer"], values["pruning"]
+    rounds = len(pruning["targets"]) or pruning["rounds"]
+    if rounds > 1:
+        raise ConfigError(
+            f"method 'rst' prunes to one rate, but there are {rounds} rounds; set pruning.targets [], pruning.rounds 1 and "
+            "pruning.prune_rate (and rst.cycles for more cycles)."
+        )
+    if values["controls"]:
+        raise ConfigError(
+            f"controls is {list(values['controls'])}, but method 'rst' has none; compare with a run of method imp."
+        )
+    if transfer["source"] or transfer["ticket"]:
+        raise ConfigError(
+            "method is 'rst', but a transfer trains given tickets; leave method out of it."
+        )
+    if (rst["mask"] == "ticket") != bool(rst["mask_ticket"]):
+        raise ConfigError(
+            f"rst.mask is {rst['mask']!r} and rst.mask_ticket {rst['mask_ticket']!r}; the mask 'ticket' needs a ticket "
+            "file, and only it."
+        )
+    if (rst["ramp"] == OF_PRESET) != (rst["hold"] == OF_PRESET):
+        raise ConfigError(
+            f"rst.ramp is {rst['ramp']} and rst.hold {rst['hold']}; give both, or -1 for both."
+        )
 
 
 def _get(values: Mapping[str, Any], key: str) -> Any:

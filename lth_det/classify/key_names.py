@@ -16,6 +16,8 @@ _KEYS = {
     "LTH.TARGETS": "pruning.targets",
     "LTH.CONTROL_ROUNDS": "control_rounds",
     "LTH.CONTROLS": "controls",
+    "LTH.METHOD": "method",
+    "LTH.RST": "rst",
     "OUTPUT_DIR": "output",
 }
 _KNOWN = re.compile(rf"({'|'.join(map(re.escape, _KEYS))})(\.[A-Z0-9_]+)?(?![A-Z_])")

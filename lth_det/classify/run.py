@@ -15,11 +15,15 @@ from lth_det.classify.data.registry import load_data
 from lth_det.classify.key_names import own_key_names
 from lth_det.classify.models import architecture_options
 from lth_det.classify.plan import imp_plan
+from lth_det.classify.rst import method_identity, rst_plan, without_rewinding
 from lth_det.classify.stages import ClassifierStages
 from lth_det.env import package_versions
 from lth_det.errors import ConfigError
+from lth_det.experiments.decide import check_plan
 from lth_det.experiments.imp import ImpRun
+from lth_det.experiments.rst_run import STAGE, RstRun
 from lth_det.experiments.run_dir import RunDir
+from lth_det.experiments.stage_runner import StageRunner
 from lth_det.reports.run_report import write_run_report
 
 logger = logging.getLogger(__name__)
@@ -58,10 +62,11 @@ def provenance_extra(config: ClassifyConfig, data: ClassificationData) -> dict[s
 
 @own_key_names()
 def run_classifier(config: ClassifyConfig, *, resume: bool) -> dict[str, Any]:
-    """Run the rounds of ``config``, or go on with them; return the content of ``results.json``.
+    """Run the rounds (or the transformation) of ``config``, or go on; return the content of ``results.json``.
 
     Everything is in ``config.output`` as for detectors: ``round_00`` (dense, with ``rewind.safetensors``), ``round_01``
-    (``ticket.safetensors``, ``model_final.pth``), ..., ``results.json``, ``report/``.
+    (``ticket.safetensors``, ``model_final.pth``), ..., ``results.json``, ``report/``. With ``method: rst`` the stages are
+    ``rst/transform_01``, ... and ``rst`` (see :mod:`lth_det.experiments.rst_run`).
 
     Args:
         config: the configuration.
@@ -76,12 +81,36 @@ def run_classifier(config: ClassifyConfig, *, resume: bool) -> dict[str, Any]:
         data = load_data(config.data)
         digest = run.claim(run_settings(config, data))
         trainer = ClassifierStages(config, data, resume=resume)
-        plan = imp_plan(config, images=len(data.train.labels), total=trainer.iterations)
-        experiment = ImpRun(trainer, plan, run, run_facts(config, data, digest))
-        trainer.expect_stages(len(experiment.stage_names()) - experiment.finished_stages())
+        experiment = _experiment(config, data, trainer, run, digest)
+        trainer.expect_iterations(_iterations_left(experiment, trainer.iterations))
         results = experiment()
         logger.info("The report is in %s", write_run_report(run.root))
     return results
+
+
+def _experiment(
+    config: ClassifyConfig,
+    data: ClassificationData,
+    trainer: ClassifierStages,
+    run: RunDir,
+    digest: str,
+) -> StageRunner:
+    plan = imp_plan(config, images=len(data.train.labels), total=trainer.iterations)
+    facts = run_facts(config, data, digest)
+    if config.method == "imp":
+        return ImpRun(trainer, plan, run, facts)
+    check_plan(trainer.table, plan)
+    rst = rst_plan(config, total=trainer.iterations)
+    return RstRun(trainer, without_rewinding(plan), run, {**facts, "method": "rst"}, rst=rst)
+
+
+def _iterations_left(experiment: StageRunner, total: int) -> int:
+    """Return the steps of the stages that are not finished; ``total`` are those of an ordinary training."""
+    left = [name for name in experiment.stage_names() if experiment.run.record(name) is None]
+    if not isinstance(experiment, RstRun):
+        return len(left) * total
+    length = experiment.rst.schedule.iterations
+    return sum(total if name == STAGE else length for name in left)
 
 
 def set_up(config: ClassifyConfig) -> None:
@@ -108,7 +137,7 @@ def run_settings(config: ClassifyConfig, data: ClassificationData) -> dict[str, 
     content = hashlib.sha256(json.dumps(data.classes).encode())
     for split in (data.train, data.val):
         content.update(split.labels.tobytes())
-    return flat | {"labels sha256": content.hexdigest()}
+    return method_identity(config, flat) | {"labels sha256": content.hexdigest()}
 
 
 def run_facts(config: ClassifyConfig, data: ClassificationData, digest: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from lth_det.classify.loader import train_loader, val_loader
 from lth_det.classify.models import build_model
 from lth_det.classify.pretrained import overlay_state
 from lth_det.classify.progress import RunProgress
+from lth_det.classify.rst import transform_solver
 from lth_det.classify.scoring import ClassifierScoring
 from lth_det.classify.solver import total_iterations
 from lth_det.classify.training import CHECKPOINT, TrainingJob, train_model_
@@ -48,6 +49,8 @@ class ClassifierStages:
             that the stage starts with (evaluation mode).
     """
 
+    methods = frozenset({"rst"})
+
     def __init__(
         self,
         config: ClassifyConfig,
@@ -76,8 +79,12 @@ class ClassifierStages:
         return self._total
 
     def expect_stages(self, count: int) -> None:
-        """Let the progress line reckon with ``count`` stages to train."""
-        self._progress.total = count * self._total
+        """Let the progress line reckon with ``count`` stages of a whole schedule to train."""
+        self.expect_iterations(count * self._total)
+
+    def expect_iterations(self, count: int) -> None:
+        """Let the progress line reckon with ``count`` steps of all stages together."""
+        self._progress.total = count
 
     def initial_state(self, seed: int) -> dict[str, Tensor]:
         """Return the state dict that a stage without weights starts from: ``seed`` and ``model.weights``."""
@@ -98,16 +105,9 @@ class ClassifierStages:
                 load_ticket_into(model, stage.ticket)
         _set_modes(model, frozen=self._frozen)
         model.to(self._device)
-        job = TrainingJob(
-            config=self._config,
-            images=self._data.train,
-            total=stage.iterations or self._total,
-            device=self._device,
-            progress=self._progress,
-            resume=self._resume,
-        )
+        job = self._job(stage)
         start = time.perf_counter()
-        train_model_(model, stage, job)
+        end = train_model_(model, stage, job)
         trained = time.perf_counter()
         weights = stage.folder / FINAL_WEIGHTS
         save_checkpoint(weights, {"model": capture_weights(model.state_dict())})
@@ -122,7 +122,22 @@ class ClassifierStages:
             predictions=None,
             train_seconds=round(trained - start, 3),
             eval_seconds=round(time.perf_counter() - trained, 3),
-            iterations=job.total,
+            iterations=end.iterations,
+            details=end.details,
+        )
+
+    def _job(self, stage: Stage) -> TrainingJob:
+        config, total = self._config, stage.iterations or self._total
+        if stage.transform is not None:
+            config = dataclasses.replace(config, solver=transform_solver(config))
+            total = stage.transform.schedule.iterations
+        return TrainingJob(
+            config=config,
+            images=self._data.train,
+            total=total,
+            device=self._device,
+            progress=self._progress,
+            resume=self._resume,
         )
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:

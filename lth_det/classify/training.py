@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from lth_det.classify.data.images import Images
 from lth_det.classify.loader import train_loader
 from lth_det.classify.progress import RunProgress
 from lth_det.classify.solver import build_optimizer, learning_rate
+from lth_det.classify.transformation import Transformation
 from lth_det.classify.transforms import Normalize
 from lth_det.errors import RunError
 from lth_det.experiments.protocols import Stage
@@ -79,8 +81,23 @@ class TrainingJob:
     resume: bool
 
 
-def train_model_(model: nn.Module, stage: Stage, job: TrainingJob) -> None:
+class TrainingEnd(NamedTuple):
+    """How a training ended.
+
+    Attributes:
+        iterations: place in the schedule; below its length where a rule ended it.
+        details: what the method of the stage found.
+    """
+
+    iterations: int
+    details: Mapping[str, Any]
+
+
+def train_model_(model: nn.Module, stage: Stage, job: TrainingJob) -> TrainingEnd:
     """Train ``model`` in place through a stage's schedule; it ends with exact zeros where the mask has them.
+
+    A stage with a transformation (RST) has the penalty in its loss, or shrinks the weights after each step; the loss that is
+    recorded is that of the task alone.
 
     With ``job.resume`` and a checkpoint in the stage's folder, training goes on there, and the result is equal bit for
     bit to an unbroken training: order and augmentation depend on the position only (:mod:`lth_det.classify.loader`) and
@@ -93,7 +110,9 @@ def train_model_(model: nn.Module, stage: Stage, job: TrainingJob) -> None:
     keeper = MaskKeeper(model, None if stage.ticket is None else stage.ticket.mask)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = build_optimizer(solver, trained)
-    start, curve = _resume(model, optimizer, stage, job)
+    change = Transformation(model, stage.transform)
+    start, curve = _resume(model, optimizer, stage, job, change)
+    change.begin(start)
     _snapshot(model, stage, start, first=True)
     normalize = Normalize(job.config.data, job.device)
     batches = train_loader(
@@ -104,7 +123,10 @@ def train_model_(model: nn.Module, stage: Stage, job: TrainingJob) -> None:
         span=(start, job.total),
     )
     job.progress.start(start)
+    done = start
     for iteration, (images, labels) in enumerate(batches, start):
+        if change.stopped:
+            break
         rate = learning_rate(solver, iteration, job.total)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -113,10 +135,12 @@ def train_model_(model: nn.Module, stage: Stage, job: TrainingJob) -> None:
         loss = functional.cross_entropy(
             logits.float(), labels.to(job.device), label_smoothing=solver.label_smoothing
         )
+        penalty = change.penalty(iteration)
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        torch.autograd.backward(loss if penalty is None else loss + penalty)
         optimizer.step()
         keeper.hold()
+        change.after_step(iteration)
         done = iteration + 1
         value = None
         if done % _CURVE_PERIOD == 0 or done == job.total:
@@ -125,8 +149,9 @@ def train_model_(model: nn.Module, stage: Stage, job: TrainingJob) -> None:
         job.progress.step(stage.name, done, job.total, value)
         _snapshot(model, stage, done, first=False)
         if solver.checkpoint_period and done % solver.checkpoint_period == 0:
-            _save(model, optimizer, stage, done, curve)
+            _save(model, optimizer, stage, done, curve, change)
     atomic_write(stage.folder / "curve.json", _curve_text(curve))
+    return TrainingEnd(done, change.details())
 
 
 def _finite(loss: Tensor, stage: Stage, done: int) -> float:
@@ -157,7 +182,11 @@ def _snapshot(model: nn.Module, stage: Stage, done: int, *, first: bool) -> None
 
 
 def _resume(
-    model: nn.Module, optimizer: torch.optim.Optimizer, stage: Stage, job: TrainingJob
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    stage: Stage,
+    job: TrainingJob,
+    change: Transformation,
 ) -> tuple[int, list[list[float]]]:
     path = stage.folder / CHECKPOINT
     if not job.resume or not path.exists():
@@ -167,6 +196,8 @@ def _resume(
     try:
         model.load_state_dict(content["model"])
         optimizer.load_state_dict(content["optimizer"])
+        if stage.transform is not None:
+            change.load_state(content["residuals"])
         return int(content["iteration"]), list(content["curve"])
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise RunError(
@@ -180,6 +211,7 @@ def _save(
     stage: Stage,
     done: int,
     curve: list[list[float]],
+    change: Transformation,
 ) -> None:
     content = {
         "model": model.state_dict(),
@@ -187,4 +219,6 @@ def _save(
         "iteration": done,
         "curve": curve,
     }
+    if stage.transform is not None:
+        content["residuals"] = change.state()
     save_checkpoint(stage.folder / CHECKPOINT, content)

@@ -190,9 +190,14 @@ def _sources(config: ClassifyConfig, *, resume: bool) -> list[SourceRound]:
         )
     try:
         results = json.loads(results_file.read_text(encoding="utf-8"))
-        return [source_of_ticket(path, results)]
+        found = source_of_ticket(path, results)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{results_file} is not the results of a run ({error}).") from error
+    if results.get("method", "imp") != "imp":
+        raise ConfigError(
+            f"transfer.ticket is of a run of method {results['method']!r}; a transfer takes rounds of method imp."
+        )
+    return [found]
 
 
 def source_config(config: ClassifyConfig) -> ClassifyConfig:
@@ -204,6 +209,10 @@ def source_config(config: ClassifyConfig) -> ClassifyConfig:
     source = load_config(config.transfer.source)
     if source.transfer.enabled:
         raise ConfigError(f"{config.transfer.source} is a transfer itself; name a source task.")
+    if source.method != "imp":
+        raise ConfigError(
+            f"{config.transfer.source} has method {source.method!r}; a transfer takes rounds of method imp."
+        )
     return dataclasses.replace(
         source,
         output=str(Path(config.output) / _SOURCE_FOLDER),
