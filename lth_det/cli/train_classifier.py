@@ -1,4 +1,4 @@
-"""Find lottery tickets of a classifier (the source task of a transfer), or transfer them to another classification task."""
+"""Find lottery tickets of a classifier, make a random one trainable (method rst), or transfer tickets to another task."""
 
 import argparse
 import logging
@@ -11,6 +11,7 @@ EXAMPLE = """
 examples:
   tools/train_classifier.py --config-file configs/classify/shapes_cls_imp.yaml
   tools/train_classifier.py --config-file configs/classify/imagenet_resnet50_imp.yaml --dry-run
+  tools/train_classifier.py --config-file configs/classify/shapes_cls_rst.yaml
   tools/train_classifier.py --config-file configs/classify/mehta_shapes.yaml
   tools/train_classifier.py --config-file configs/classify/cifar10_resnet18_imp.yaml --resume data.root /data/cifar10 \\
       pruning.targets "(0.5, 0.8)" output output/cifar10

@@ -127,7 +127,8 @@ def read_run_values(keys: Keys, runs: Collection[str]) -> list[dict[str, Any]]:
     """Take ``published`` of a plan of kind ``runs``: values that stand in a table of a run's JSON file.
 
     An entry has ``label``, ``value``, ``where`` (in the paper), ``run``, ``file`` (in the run's folder), ``table`` (key
-    of a list of mappings in it; default ``rows``), ``rows`` (what its rows must say), ``column``, ``pick`` (one of
+    of a list of mappings in it; default ``rows``), ``rows`` (what its rows must say), ``column`` (with dots
+    for what lies deeper, as ``metrics.top1``), ``pick`` (one of
     :data:`PICKS`, over the rows that fit) and ``note``.
 
     Raises:
@@ -174,18 +175,26 @@ def _measured(entry: Mapping[str, Any], folder: Path) -> float | None:
     rows = (content or {}).get(entry["table"])
     if not isinstance(rows, list):
         return None
-    values = [
-        row[entry["column"]]
+    found = [
+        _at(row, entry["column"])
         for row in rows
         if isinstance(row, dict)
         and all(row.get(key) == value for key, value in entry["rows"].items())
-        and isinstance(row.get(entry["column"]), int | float)
     ]
+    values = [value for value in found if isinstance(value, int | float)]
     if not values:
         return None
     if entry["pick"] == "mean":
         return fmean(values)
     return float({"max": max(values), "min": min(values), "last": values[-1]}[entry["pick"]])
+
+
+def _at(row: Mapping[str, Any], column: str) -> Any:
+    """Return the value of a column; ``None`` where the row has none."""
+    value: Any = row
+    for part in column.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def run_values_text(entries: Sequence[Mapping[str, Any]]) -> str:

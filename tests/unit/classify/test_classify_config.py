@@ -96,10 +96,12 @@ PRUNABLE = {
     # Convolutions of torchvision's ResNet-50: all parameters less batch norm (53,120) and classifier (2,049,000).
     "imagenet_resnet50_imp.yaml": (25_557_032 - 53_120 - 2_049_000, 25_557_032),
     "cifar10_resnet18_imp.yaml": (11_159_232, 11_173_962),
+    "shapes_cls_rst.yaml": (305_664, 310_359 + 26 * 129),
     "shapes_cls_imp.yaml": (305_664, 310_359 + 26 * 129),
     "mehta_shapes.yaml": (308_016, 310_359 + 13 * 129),
     "mehta_shapes_source.yaml": (308_016, 310_359 + 28 * 129),
     "quick/shapes_cls_imp.yaml": None,
+    "quick/shapes_cls_rst.yaml": None,
     "quick/mehta_shapes.yaml": None,
     "quick/mehta_shapes_source.yaml": None,
 }

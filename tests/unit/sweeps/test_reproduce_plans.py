@@ -13,7 +13,7 @@ from lth_det.sweeps.plan import load_plan
 from lth_det.sweeps.state import SweepState
 
 ROOT = Path(__file__).resolve().parents[3]
-FOLDERS = ("reproduce/girish", "reproduce/mehta", "compare", "study")
+FOLDERS = ("reproduce/girish", "reproduce/mehta", "reproduce/dual", "compare", "study")
 FILES = [
     path.relative_to(ROOT).as_posix()
     for folder in FOLDERS
@@ -75,6 +75,34 @@ def test_headline_numbers_of_the_paper_are_in_the_plans():
             if not one["relative"]
         }
         assert found[tuple(place)] == value
+
+
+def test_values_of_the_dual_paper_name_the_run_and_the_row_that_they_belong_to():
+    sweep = load_plan("configs/reproduce/dual/cifar10_resnet56.yaml")
+    found = {one["label"]: one for one in sweep.facts["published"]}
+    assert len(found) == 1 + 5 * 5
+    wanted = {
+        "dense": (93.50, "random", {"round": 0}),
+        "RST, 90 %": (90.41, "rst_90", {"stage": "rst"}),
+        "RST Iter-5, 95 %": (88.40, "rst_iter5_95", {"stage": "rst"}),
+        "LTH, 98 %": (83.85, "lth_98", {"round": 1}),
+        "LTH Iter-5, 50 %": (92.68, "lth_iter5_50", {"round": 5}),
+        "scratch, 98 %": (82.71, "random", {"round": 5}),
+    }
+    for label, place in wanted.items():
+        one = found[label]
+        assert (one["value"], one["run"], one["rows"]) == place
+        assert (one["file"], one["table"], one["column"]) == (
+            "results.json",
+            "rounds",
+            "metrics.top1",
+        )
+    for run in sweep.runs:  # the name of a run, and what its command asks for
+        words = run.commands[0]
+        rate = words[words.index("pruning.prune_rate") + 1] if "prune_rate" in str(words) else None
+        assert rate is None or run.name.endswith(f"_{round(100 * float(rate))}")
+        assert ("rst.cycles" in words) is run.name.startswith("rst_iter5")
+        assert ("pruning.rounds" in words) is run.name.startswith("lth_iter5")
 
 
 def cost_of(path):

@@ -153,6 +153,12 @@ def test_values_of_single_runs_are_read_from_their_tables(tmp_path):
     assert [one["measured"] for one in measured_run_values(sweep.facts["published"], tmp_path)] == [
         75.0
     ]
+    deeper = {**described, "table": "rounds", "rows": {"round": 1}, "column": "metrics.top1"}
+    rounds = [{"round": number, "metrics": {"top1": 60.0 + number}} for number in (0, 1)]
+    (folder / "t.json").write_text(json.dumps({"rounds": [*rounds, {"round": 1, "metrics": None}]}))
+    sweep = expand_plan({**raw, "published": [deeper]}, where="plan.yaml")
+    (one,) = measured_run_values(sweep.facts["published"], tmp_path)
+    assert one["measured"] == 61.0
     with pytest.raises(ConfigError, match=r"published\[0\]: run y is not in the plan \(x\)"):
         expand_plan({**raw, "published": [{**described, "run": "y"}]}, where="plan.yaml")
 
