@@ -28,9 +28,7 @@ def summary(results: RunResults) -> Html:
     if results.facts.get("complete") is False:
         parts.append(html.note("The run is not finished; this page shows its finished rounds."))
     if results.dense is None:
-        parts.append(
-            html.note("The run has no dense round yet, so nothing can be compared with it.")
-        )
+        parts.append(html.note(_no_dense(results)))
     if not results.tickets:
         parts.append(html.note("The run has no ticket yet; this page shows the dense model only."))
     if not results.tasks:
@@ -39,6 +37,13 @@ def summary(results: RunResults) -> Html:
         )
     parts.append(html.paragraph(_how_to_read(results), css="quiet"))
     return html.join(parts)
+
+
+def _no_dense(results: RunResults) -> str:
+    method = results.facts.get("method")
+    if method:
+        return f"A run of method {method} trains no dense network; compare it with a run of method imp."
+    return "The run has no dense round yet, so nothing can be compared with it."
 
 
 def _how_to_read(results: RunResults) -> str:

@@ -173,6 +173,11 @@ def _no_dense(folder):
     edit_results(folder, lambda results: results["rounds"].pop(0))
 
 
+def _rst(folder):
+    edit_results(folder, lambda results: results.update(method="rst"))
+    _no_dense(folder)
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -186,6 +191,7 @@ def _no_dense(folder):
         (_not_complete, "not finished"),
         (_dense_only, "no ticket yet"),
         (_no_dense, "no dense round yet"),
+        (_rst, "A run of method rst trains no dense network"),
     ],
 )
 @pytest.mark.usefixtures("quick_figures")
