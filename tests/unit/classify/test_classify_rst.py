@@ -212,6 +212,27 @@ def test_a_run_that_is_stopped_and_resumed_equals_an_unbroken_one(
     assert files(broken) == whole
 
 
+def test_the_transformation_is_trained_as_the_preset_says_and_the_rest_as_the_solver(
+    config, tmp_path, monkeypatch
+):
+    seen, loader = [], training.train_loader
+
+    def noted(*arguments, **options):
+        seen.append((options["batch_size"], options["span"]))
+        return loader(*arguments, **options)
+
+    monkeypatch.setattr(training, "train_loader", noted)
+    options = ("rst.preset", "paper", "rst.cycles", "1", "rst.transform_iter", "4")
+    run_classifier(config(*options), resume=False)
+    assert seen == [(64, (0, 4)), (4, (0, 6))]
+    rates = [
+        json.loads((tmp_path / "run" / stage / "curve.json").read_text().splitlines()[-1])["lr"]
+        for stage in ("rst/transform_01", "rst")
+    ]
+    assert rates[0] == 1e-3
+    assert rates[1] != 1e-3
+
+
 def test_a_mask_on_disk_is_never_drawn_again(config, tmp_path, monkeypatch):
     def stopped(self, stage):
         raise KeyboardInterrupt
