@@ -53,3 +53,7 @@ def tiny_config(tmp_path, *options, text=TINY):
     file = tmp_path / "tiny.yaml"
     file.write_text(text)
     return load_config(str(file), options)
+
+
+RST = TINY.replace("pruning: {targets: [0.5, 0.8]}", "pruning: {prune_rate: 0.75}")
+RST += "method: rst\nrst: {cycles: 2, transform_iter: 6, check_period: 2}\n"
