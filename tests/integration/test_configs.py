@@ -47,7 +47,8 @@ def test_the_configurations_of_the_paper_are_there():
 def test_the_other_files_are_plans_or_configure_classifiers():
     others = [name for name, keys in ALL.items() if name not in FILES and "name" not in keys]
     assert others
-    assert all(name.startswith(("classify/", "reproduce/mehta/configs/")) for name in others)
+    folders = ("classify/", "reproduce/mehta/configs/", "reproduce/dual/configs/")
+    assert all(name.startswith(folders) for name in others)
 
 
 @pytest.mark.parametrize("name", FILES)
