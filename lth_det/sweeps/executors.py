@@ -1,16 +1,24 @@
-"""Starting jobs through submitit: processes of this machine, SLURM, or this process (``debug``)."""
+"""Starting jobs: processes of this machine, SLURM, or this process (``debug``); through submitit, or warm."""
 
-import contextlib
 import dataclasses
+import logging
 import os
-import signal
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from lth_det.errors import ConfigError, RunError
-from lth_det.sweeps.job import THREAD_VARIABLES, Job, is_locked, run_job, stop_processes
+from lth_det.sweeps.job import (
+    THREAD_VARIABLES,
+    Job,
+    interrupts_ignored,
+    is_locked,
+    run_job,
+    stop_processes,
+)
+from lth_det.sweeps.warm import WarmStart, available
+
+logger = logging.getLogger(__name__)
 
 _FOREVER_MINUTES = 60 * 24 * 365
 
@@ -86,34 +94,29 @@ class _SlurmHandle:
         self.submitted.cancel()
 
 
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Let processes started inside ignore Ctrl-C: the scheduler ends them in order, with their children."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, old)
-
-
 @dataclasses.dataclass
 class LocalExecutor:
     """Processes of this machine.
 
     Attributes:
         folder: for submitit's own files.
+        warm: starts the jobs that gain by it; all others, and all without it, are started by submitit.
     """
 
     folder: Path
+    warm: WarmStart | None = None
 
     def start(self, job: Job) -> Handle:
         """Start a job in a process of its own, which outlives this one."""
+        if self.warm is not None and self.warm.takes(job):
+            try:
+                return self.warm.start(job)
+            except (OSError, EOFError) as error:
+                logger.warning("Runs start without warm imports from now on (%s).", error)
+                self.warm = None
         executor = _submitit("local", self.folder)
         executor.update_parameters(timeout_min=_FOREVER_MINUTES)
-        with _interrupts_ignored():
+        with interrupts_ignored():
             submitted = executor.submit(run_job, job)
         return _LocalHandle(job, submitted, str(submitted.job_id))
 
@@ -204,7 +207,8 @@ def make_executor(execution: Mapping[str, Any], folder: Path) -> Executor:
     """
     kind = execution["executor"]
     if kind == "local":
-        return LocalExecutor(folder)
+        warm = execution.get("warm", True) and available()
+        return LocalExecutor(folder, WarmStart() if warm else None)
     if kind == "debug":
         return DebugExecutor(folder)
     import submitit

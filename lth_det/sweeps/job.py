@@ -9,10 +9,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from lth_det.io import atomic_write_json
 
@@ -49,6 +50,60 @@ class Job:
         return Path(self.folder) / "err.log"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Launch:
+    """One command that is about to start.
+
+    Attributes:
+        argv: what is executed.
+        cwd: its working folder.
+        environment: all of its environment.
+        out: receives its standard output.
+        err: receives its standard error.
+        lock: descriptor of the job's lock, which the command keeps open.
+    """
+
+    argv: list[str]
+    cwd: str
+    environment: dict[str, str]
+    out: IO[str]
+    err: IO[str]
+    lock: int
+
+
+class Command(Protocol):
+    """A command that works, in a process group of its own."""
+
+    pid: int
+
+    def wait(self) -> int:
+        """Return the exit code when it has ended; negative for a signal."""
+
+
+def start_program(launch: Launch) -> Command:
+    """Start a command as a new program.
+
+    Raises:
+        OSError: there is no such program.
+    """
+    return subprocess.Popen(
+        launch.argv,
+        cwd=launch.cwd,
+        env=launch.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=launch.out,
+        stderr=launch.err,
+        start_new_session=True,
+        pass_fds=(launch.lock,),
+    )
+
+
+def changed(environment: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    """Return an environment with changes; ``None`` removes a variable."""
+    merged = {**environment, **changes}
+    return {key: value for key, value in merged.items() if value is not None}
+
+
 def argv(command: tuple[str, ...], cwd: str) -> list[str]:
     """Return what is executed for a command: Python and Python files by this interpreter, our tools also from elsewhere.
 
@@ -66,11 +121,15 @@ def argv(command: tuple[str, ...], cwd: str) -> list[str]:
     return [sys.executable, str(path), *command[1:]]
 
 
-def run_job(job: Job) -> int:
+def run_job(job: Job, start: Callable[[Launch], Command] = start_program) -> int:
     """Run the commands until one fails; write ``outcome.json``; return the exit code of the last that ran.
 
     The lock ``.lock`` of the job's folder is held until the last process of the commands has ended, even when this one
-    is killed before: nobody starts a run that is still working. This function runs in a process of submitit.
+    is killed before: nobody starts a run that is still working. This function runs in a process of the job's own.
+
+    Args:
+        job: the run.
+        start: starts a command.
     """
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +141,15 @@ def run_job(job: Job) -> int:
         started, code = time.time(), 0
         with job.log.open("w") as out, job.errors.open("w") as err:
             for command in job.commands:
-                code = _run_command(job, command, (out, err), lock.fileno())
+                launch = Launch(
+                    argv=argv(command, job.cwd),
+                    cwd=job.cwd,
+                    environment=changed(os.environ, job.env),
+                    out=out,
+                    err=err,
+                    lock=lock.fileno(),
+                )
+                code = _run_command(folder, command, launch, start)
                 if code:
                     break
         outcome = {"exit_code": code, "seconds": round(time.time() - started, 3)}
@@ -91,33 +158,19 @@ def run_job(job: Job) -> int:
 
 
 def _run_command(
-    job: Job, command: tuple[str, ...], logs: tuple[IO[str], IO[str]], lock: int
+    folder: Path, command: tuple[str, ...], launch: Launch, start: Callable[[Launch], Command]
 ) -> int:
-    environment = dict(os.environ)
-    for key, value in job.env.items():
-        if value is None:
-            environment.pop(key, None)
-        else:
-            environment[key] = value
-    out, err = logs
-    out.write(f"$ {shlex.join(command)}\n")
-    out.flush()
+    launch.out.write(f"$ {shlex.join(command)}\n")
+    launch.out.flush()
     try:
-        process = subprocess.Popen(
-            argv(command, job.cwd),
-            cwd=job.cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
-            pass_fds=(lock,),
-        )
+        process = start(launch)
     except OSError as error:
-        err.write(f"error: {command[0]} cannot be started ({error.strerror}); check the command.\n")
+        launch.err.write(
+            f"error: {command[0]} cannot be started ({error.strerror}); check the command.\n"
+        )
         return 127
     facts = {"group": process.pid, "host": os.uname().nodename}
-    atomic_write_json(Path(job.folder) / "process.json", facts)
+    atomic_write_json(folder / "process.json", facts)
     return process.wait()
 
 
@@ -163,6 +216,19 @@ def is_locked(path: Path) -> bool:
         except OSError:
             return True
         return False
+
+
+@contextlib.contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Let processes started inside ignore Ctrl-C: the scheduler ends them in order, with their children."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, old)
 
 
 def stop_processes(folder: str, patience: float = 10.0) -> None:

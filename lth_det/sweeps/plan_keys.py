@@ -81,6 +81,7 @@ def _execution(keys: Keys) -> dict[str, Any]:
         "executor": keys.choice("executor", EXECUTORS, "local"),
         "parallel": keys.take("parallel", int, None),
         "threads": keys.take("threads", int, 1),
+        "warm": keys.take("warm", bool, True),
         "gpus": keys.take("gpus", list, []),
         "env": {str(key): str(value) for key, value in keys.take("env", dict, {}).items()},
         "slurm": {
