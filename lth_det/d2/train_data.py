@@ -6,6 +6,7 @@ whatever the number of data-loading workers: this is what makes a resumed run eq
 """
 
 import contextlib
+import functools
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -27,7 +28,17 @@ def seed_everything(*entropy: int) -> None:
     words = np.random.SeedSequence(list(entropy)).generate_state(4, np.uint32)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))  # noqa: NPY002 (Detectron2's augmentation draws from the global generator)
-    torch.manual_seed(int(words[2]) << 32 | int(words[3]))
+    seed = int(words[2]) << 32 | int(words[3])
+    if _has_gpu():
+        torch.manual_seed(seed)
+    else:
+        # torch.manual_seed would note a stack trace for a CUDA that never comes: a tenth of a small detector's step.
+        torch.default_generator.manual_seed(seed)
+
+
+@functools.cache
+def _has_gpu() -> bool:
+    return torch.cuda.is_available()
 
 
 @contextlib.contextmanager
@@ -49,7 +60,7 @@ class PositionSeededDataset(Dataset[Any]):
     """
 
     def __init__(self, dicts: Sequence[dict[str, Any]], mapper: Any, seed: int) -> None:
-        self._dicts = DatasetFromList(list(dicts), copy=False)
+        self._dicts = DatasetFromList([_with_arrays(item) for item in dicts], copy=False)
         self._mapper = mapper
         self._seed = seed
 
@@ -65,6 +76,22 @@ class PositionSeededDataset(Dataset[Any]):
                 if sample is not None:
                     return sample
         raise DataError("No training image has a usable annotation; check DATASETS.TRAIN.")
+
+
+def _with_arrays(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an image's record with its polygons as arrays: the mapper copies its record, and lists number by number."""
+    annotations = item.get("annotations")
+    if annotations is None:
+        return item
+    return {**item, "annotations": [_with_array(one) for one in annotations]}
+
+
+def _with_array(annotation: dict[str, Any]) -> dict[str, Any]:
+    polygons = annotation.get("segmentation")
+    if not isinstance(polygons, list):
+        return annotation
+    # Detectron2 makes the same arrays of them, of the same types.
+    return {**annotation, "segmentation": [np.asarray(polygon) for polygon in polygons]}
 
 
 class DeterministicBatchSampler(Sampler[list[Key]]):

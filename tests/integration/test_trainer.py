@@ -4,12 +4,17 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from detectron2.data import build_detection_train_loader
+from detectron2.data import (
+    DatasetMapper,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.engine.hooks import EvalHook, IterationTimer, PeriodicCheckpointer, PeriodicWriter
 from detectron2.utils.env import seed_all_rng
 from small_cfg import small_cfg
 
+from lth_det.d2 import train_data
 from lth_det.d2.hooks import MaskHook, RewindPointHook, SparsityWriterHook, StepSeedHook
 from lth_det.d2.module_groups import parameter_table_from_cfg
 from lth_det.d2.train_data import DeterministicBatchSampler, build_train_loader, seed_everything
@@ -151,6 +156,32 @@ def test_loading_a_sample_leaves_the_global_random_state_alone(tmp_path):
     next(loader)
     assert torch.equal(torch.rand(2), expected[0])
     assert (np.random.rand(2) == expected[1]).all()  # noqa: NPY002
+
+
+def test_samples_are_what_detectron2s_mapper_makes_of_the_registered_records(tmp_path):
+    cfg = small_cfg(tmp_path, "MODEL.MASK_ON", "True")
+    batch = next(iter(build_train_loader(cfg, seed=3)))
+    records = {item["file_name"]: item for item in get_detection_dataset_dicts(cfg.DATASETS.TRAIN)}
+    for position, got in enumerate(batch):
+        record = records[got["file_name"]]
+        seed_everything(3, position)
+        expected = DatasetMapper(cfg, is_train=True)(record)
+        assert torch.equal(got["image"], expected["image"])
+        pairs = zip(got["instances"].gt_masks, expected["instances"].gt_masks, strict=True)
+        for mine, theirs in pairs:
+            assert all(a.dtype == b.dtype for a, b in zip(mine, theirs, strict=True))
+            assert all((a == b).all() for a, b in zip(mine, theirs, strict=True))
+        # The registered records, which evaluation and other loaders share, keep their lists.
+        assert isinstance(record["annotations"][0]["segmentation"][0], list)
+
+
+def test_seeding_without_a_gpu_draws_what_torch_seeds(monkeypatch):
+    drawn = []
+    for gpu in (True, False):
+        monkeypatch.setattr(train_data, "_has_gpu", lambda gpu=gpu: gpu)
+        seed_everything(3, 4)
+        drawn.append(torch.rand(3))
+    assert torch.equal(*drawn)
 
 
 def test_order_is_detectron2s_rule_each_epoch_a_permutation_split_over_ranks():
