@@ -190,4 +190,15 @@ class StageRunner(abc.ABC):
                 break  # what follows was made from a stage that is gone
             if name not in done:
                 (controls if "name" in record else rounds).append(record)
+        else:
+            controls += self._earlier_controls([record["stage"] for record in rounds], controls)
         return rounds, controls
+
+    def _earlier_controls(
+        self, stages: Sequence[str], known: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Return the finished controls of these stages that an earlier command asked for and this one does not."""
+        done = {record["stage"] for record in known}
+        names = [f"{stage}_{kind}" for stage in stages for kind in CONTROLS]
+        found = [self.run.record(name) for name in names if name not in done]
+        return [record for record in found if record is not None]

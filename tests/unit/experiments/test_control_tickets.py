@@ -168,6 +168,15 @@ def test_a_finished_control_is_not_trained_again_and_a_name_can_be_added(tmp_pat
     assert [row["name"] for row in results["controls"]] == ["random_erk", "perturbed"]
 
 
+def test_controls_that_an_earlier_command_asked_for_stay_in_the_results(tmp_path):
+    run(tmp_path, controls=("random_erk",), control_rounds=(1, 2))
+    trainer, results = run(tmp_path, controls=("random_reinit",), control_rounds=(2,))[::2]
+    assert trainer.log == ["round_02_random_reinit"]
+    rows = [(row["name"], row["round"]) for row in results["controls"]]
+    assert rows == [("random_reinit", 2), ("random_erk", 1), ("random_erk", 2)]
+    assert json.loads((tmp_path / "results.json").read_text())["controls"] == results["controls"]
+
+
 def test_a_stopped_run_of_a_ticket_keeps_the_mask_of_its_control(tmp_path, both):
     found = load_ticket(both["ticket"][0] / "ticket/ticket.safetensors")
     with pytest.raises(RuntimeError, match="went away"):
