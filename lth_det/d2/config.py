@@ -113,6 +113,9 @@ def _add_training(lth: Any) -> None:
     # Add the AP of each size, class-frequency, difficulty and occlusion bin to the metrics of every evaluation of a
     # COCO-format dataset (bbox/AP-size-small, ...), as tools/analyze_coco.py computes it.
     lth.ATTRIBUTE_AP = False
+    # Write OUTPUT_DIR/report at the end. False leaves it out, as in sweeps of many short runs; the same command with True
+    # adds it to a finished run.
+    lth.REPORT = True
     # CPU threads of torch in this process; 0 = leave torch's default. Small detectors are fastest with 1 or 2.
     lth.NUM_THREADS = 0
     # Images go through the network in the layout channels-last, which some CPUs and GPUs compute faster; sums round otherwise.

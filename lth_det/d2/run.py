@@ -60,6 +60,7 @@ _NOT_IDENTITY = (
     "VIS_PERIOD",
     "LTH.CONTROLS",
     "LTH.CONTROL_ROUNDS",
+    "LTH.REPORT",
 )
 
 
@@ -175,9 +176,9 @@ def run_lottery(cfg: Any, run: RunDir, digest: str, *, resume: bool) -> dict[str
     trainer.expect_stages(len(experiment.stage_names()) - experiment.finished_stages())
     results = experiment()
     if comm.is_main_process():
-        page = write_run_report(run.root)
         logger.info("Rounds:\n%s", rounds_text(results))
-        logger.info("The report is in %s", page)
+        if cfg.LTH.REPORT:
+            logger.info("The report is in %s", write_run_report(run.root))
     return results
 
 
