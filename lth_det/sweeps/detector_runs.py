@@ -68,7 +68,7 @@ def imp_run(
     seed: int,
     *,
     rates: Sequence[float],
-    controls: tuple[Sequence[str], Sequence[int]] = ((), ()),
+    controls: Sequence[tuple[Sequence[str], Sequence[int]]] = (),
     opts: Sequence[str] = (),
 ) -> Run:
     """Return the run that trains the dense detector and its tickets at ``rates``, with controls of some rounds.
@@ -78,21 +78,22 @@ def imp_run(
         place: name and folder of the run.
         seed: its seed.
         rates: prune rate after each round.
-        controls: their names (``LTH.CONTROLS``), and the rounds that get them.
+        controls: names (``LTH.CONTROLS``) with the rounds that get them. Each pair is a command of its own: the second one
+            adds its controls to the finished run.
         opts: further ``KEY VALUE`` arguments.
     """
     name, folder = place
-    extra = [*opts, "LTH.TARGETS", values_text(list(rates))]
-    kinds, rounds = controls
-    if kinds:
-        extra += ["LTH.CONTROLS", values_text(list(kinds))]
-        extra += ["LTH.CONTROL_ROUNDS", values_text(list(rounds))]
-    pruned = len(rates) + len(kinds) * len(rounds)
+    plain = [*opts, "LTH.TARGETS", values_text(list(rates))]
+    commands = [
+        [*plain, "LTH.CONTROLS", values_text(list(kinds)), "LTH.CONTROL_ROUNDS", values_text(list(rounds))]
+        for kinds, rounds in controls
+    ]  # fmt: skip
+    pruned = len(rates) + sum(len(kinds) * len(rounds) for kinds, rounds in controls)
     return Run(
         name=name,
         folder=folder,
-        commands=(train_command(target, folder, seed, extra),),
-        work=works(target, extra, dense=True, pruned=pruned),
+        commands=tuple(train_command(target, folder, seed, one) for one in commands or [plain]),
+        work=works(target, plain, dense=True, pruned=pruned),
         identity=identity(target.config),
     )
 

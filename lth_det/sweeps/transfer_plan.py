@@ -29,9 +29,12 @@ class Source:
             folder of the run of source ``name`` (of kind own or classifier, or cross_task with a config) and the same seed.
         one_shot: each rate is pruned from the dense weights in one step (own), instead of from the round before.
         transfer: ``ticket`` or ``mask`` (classifier, cross_task).
-        weights: ``source``, ``target``, ``rewind`` (the target's own rewind snapshot) or a file.
+        weights: ``source``, ``target``, ``rewind`` (the target's own rewind snapshot) or a file, with ``{name}`` as in
+            ``files``.
         seed: one source run of this seed for all seeds; ``None``: one for each.
         rates: prune rates of the source run's rounds; contain those of the plan.
+        cells: target -> prune rates of the matrix that the source has cells at; a target that is not named has none.
+            Empty: all targets, at all rates of the plan.
         values: ``trained`` or ``rewind``: which weights of the source's round a ``ticket`` transfer takes (classifier,
             cross_task with ``transfer: ticket``). Girish et al. (CVPR 2021, 4.2) take the trained ones.
         arguments: further arguments of ``transfer_ticket.py``, such as ``--fix``.
@@ -60,6 +63,7 @@ class Source:
     control: str = RANDOM
     opts: tuple[str, ...] = ()
     source_opts: tuple[str, ...] = ()
+    cells: dict[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +88,10 @@ class TransferPlan:
     def own(self) -> Source:
         """The first source of kind ``own``: its runs train the dense networks."""
         return next(source for source in self.sources if source.kind == "own")
+
+    def rates_of(self, source: Source, target: Target) -> tuple[float, ...]:
+        """Return the prune rates of the matrix that a source has cells at for a target."""
+        return source.cells.get(target.name, ()) if source.cells else self.prune_rates
 
 
 def read_targets(keys: Keys, metrics: list[str]) -> tuple[Target, ...]:
@@ -125,7 +133,8 @@ def read_transfer(keys: Keys) -> TransferPlan:
     targets = read_targets(keys, metrics)
     controls = keys.strings("controls", [RANDOM])
     inner = keys.inner("sources")
-    sources = [_source(inner.inner(name), name, rates, controls) for name in inner.values]
+    names = tuple(target.name for target in targets)
+    sources = [_source(inner.inner(name), name, (rates, names), controls) for name in inner.values]
     if not any(source.kind == "own" for source in sources):
         own = Source(
             name="own", label="own ticket", kind="own", rates=tuple(rates), controls=tuple(controls)
@@ -141,14 +150,19 @@ def read_transfer(keys: Keys) -> TransferPlan:
     )
 
 
-def _source(keys: Keys, name: str, rates: list[float], controls: list[str]) -> Source:
+def _source(
+    keys: Keys, name: str, matrix: tuple[list[float], tuple[str, ...]], controls: list[str]
+) -> Source:
     kind = keys.choice("kind", KINDS)
+    rates = matrix[0]
     found: dict[str, object] = {
         "name": name,
         "label": keys.take("label", str, name.replace("_", " ")),
         "kind": kind,
         "opts": keys.opts(),
     }
+    if kind != "own":
+        found["cells"] = _cells(keys, *matrix)
     if kind == "random":
         found |= {"of": keys.take("of", str), "control": keys.take("control", str, RANDOM)}
     if kind == "own" or kind in TICKET_KINDS:
@@ -161,6 +175,31 @@ def _source(keys: Keys, name: str, rates: list[float], controls: list[str]) -> S
         found |= _ticket_source(keys, kind, rates)
     keys.end()
     return Source(**found)  # type: ignore[arg-type]
+
+
+def _cells(
+    keys: Keys, rates: list[float], targets: tuple[str, ...]
+) -> dict[str, tuple[float, ...]]:
+    """Take ``prune_rates`` of a source: some of the plan's, for all targets or by target."""
+    value = keys.values.get("prune_rates")
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        one = keys.inner("prune_rates")
+        found = {name: tuple(one.numbers(name, float)) for name in targets if name in value}
+        one.taken.update(targets)  # known, if not named
+        one.end()
+    else:
+        found = dict.fromkeys(targets, tuple(keys.numbers("prune_rates", float)))
+    if not found:
+        raise ConfigError(f"{keys.where}: prune_rates names no target; leave the source out.")
+    for name, given in found.items():
+        lacking = sorted(set(given) - set(rates))
+        if lacking:
+            raise ConfigError(
+                f"{keys.where}: prune_rates of {name} has {lacking}, which is not in prune_rates of the plan."
+            )
+    return found
 
 
 def _source_rates(keys: Keys, rates: list[float]) -> tuple[float, ...]:

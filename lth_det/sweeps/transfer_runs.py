@@ -16,6 +16,7 @@ from lth_det.sweeps.detector_runs import (
 )
 from lth_det.sweeps.model import Cell, Run
 from lth_det.sweeps.plan_keys import rate_text
+from lth_det.sweeps.transfer_controls import control_rates, controls_at, controls_of
 from lth_det.sweeps.transfer_plan import DENSE, Source, TransferPlan
 
 # A ticket whose weights were never trained on the target has the whole schedule before it, whatever the target's own
@@ -95,32 +96,22 @@ def _fact(
     return {"name": name, "label": label, "kind": kind, "control": control, "control_of": of}
 
 
-def controls_of(plan: TransferPlan, source: Source) -> dict[str, tuple[str, str]]:
-    """Return control -> (name of its cells, label) of a source: its own list and the sources of kind ``random``."""
-    found = {
-        control: (f"{source.name}_{control}", f"{source.label}: {control.replace('_', ' ')}")
-        for control in source.controls
-    }
-    for other in plan.sources:
-        if other.kind == "random" and other.of == source.name:
-            found[other.control] = (other.name, other.label)
-    return found
-
-
 def own_run(expansion: Expansion, own: Source, target: Target, seed: int) -> Run:
     """Return the run of a target that trains it dense and finds its own tickets; added if it is not there yet."""
     plan = expansion.plan
     rates = own.rates[:1] if own.one_shot else own.rates
+    controls: dict[tuple[int, ...], list[str]] = {}
+    for control, at in control_rates(plan, own, target).items():
+        rounds = tuple(rates.index(rate) + 1 for rate in at if rate in rates)
+        if rounds:
+            controls.setdefault(rounds, []).append(control)
     return expansion.add(
         imp_run(
             target,
             expansion.place(f"{own.name}-{target.name}-seed{seed}"),
             seed,
             rates=rates,
-            controls=(
-                tuple(controls_of(plan, own)),
-                [rates.index(rate) + 1 for rate in plan.prune_rates if rate in rates],
-            ),
+            controls=[(kinds, rounds) for rounds, kinds in controls.items()],
             opts=own.opts,
         )
     )
@@ -145,7 +136,7 @@ def _one_shot_run(expansion: Expansion, own: Source, target: Target, seed: int, 
             expansion.place(f"{own.name}-{target.name}-{rate_text(rate)}-seed{seed}"),
             seed,
             transfer=transfer,
-            controls=tuple(controls_of(expansion.plan, own)),
+            controls=tuple(controls_at(expansion.plan, own, target, rate)),
             opts=(*own.opts, *off),
         )
     )
@@ -153,7 +144,6 @@ def _one_shot_run(expansion: Expansion, own: Source, target: Target, seed: int, 
 
 def _own(expansion: Expansion, source: Source, target: Target, seed: int, *, dense: bool) -> None:
     run = own_run(expansion, source, target, seed)
-    controls = controls_of(expansion.plan, source)
     if dense:
         expansion.cells.append(
             Cell(source=DENSE, target=target.name, prune_rate=0.0, seed=seed, run=run.name, round=0)
@@ -162,6 +152,7 @@ def _own(expansion: Expansion, source: Source, target: Target, seed: int, *, den
         place: tuple[str, int | None] = run.name, source.rates.index(rate) + 1
         if source.one_shot and rate != source.rates[0]:
             place = _one_shot_run(expansion, source, target, seed, rate).name, None
+        controls = controls_at(expansion.plan, source, target, rate)
         _cells(expansion, (source.name, controls), (target.name, rate, seed), place)
 
 
@@ -189,7 +180,7 @@ def _cells(
 
 
 def _method(expansion: Expansion, source: Source, target: Target, seed: int) -> None:
-    for rate in expansion.plan.prune_rates:
+    for rate in expansion.plan.rates_of(source, target):
         place = expansion.place(f"{source.name}-{target.name}-{rate_text(rate)}-seed{seed}")
         run = expansion.add(
             method_run(target, place, seed, method=source.kind, rate=rate, opts=source.opts)
@@ -200,8 +191,8 @@ def _method(expansion: Expansion, source: Source, target: Target, seed: int) -> 
 def _tickets(expansion: Expansion, source: Source, target: Target, seed: int) -> None:
     if source.target == target.name:
         return  # the target's own ticket, which the source of kind "own" is
-    controls = controls_of(expansion.plan, source)
-    for rate in expansion.plan.prune_rates:
+    for rate in expansion.plan.rates_of(source, target):
+        controls = controls_at(expansion.plan, source, target, rate)
         transfer = _transfer(expansion, source, target, seed, rate)
         late = source.weights == "rewind"
         run = expansion.add(
@@ -221,7 +212,8 @@ def _transfer(
     expansion: Expansion, source: Source, target: Target, seed: int, rate: float
 ) -> Transfer:
     path, needs = _file(expansion, source, target, seed, rate)
-    weights = source.weights
+    weights, more = _filled(expansion, source.weights, target, seed)
+    needs = tuple(dict.fromkeys((*needs, *more)))
     if weights == "rewind":
         own = own_run(expansion, expansion.plan.own, target, seed)
         weights = f"{own.folder}/round_00/rewind.safetensors"
