@@ -11,6 +11,7 @@ from lth_det.analysis.columns import IOU_TYPES, GroundTruth
 from lth_det.analysis.overlap import sigmas_known
 from lth_det.analysis.results_io import iou_types_of
 from lth_det.errors import InputError
+from lth_det.io import open_regular
 
 PathLike = str | os.PathLike[str]
 Records = Sequence[dict[str, Any]]
@@ -120,7 +121,7 @@ def _first_record(file: OneResult) -> dict[str, Any] | None:
         first: Any = file[0] if file else None
         return first if isinstance(first, dict) else None
     try:
-        with open(file, "rb") as handle:
+        with open_regular(file) as handle:
             text = handle.read(_PEEK_BYTES).decode("utf-8", errors="replace").lstrip()
         value, _ = (
             json.JSONDecoder().raw_decode(text[1:].lstrip()) if text[:1] == "[" else (None, 0)

@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.coco import load_coco_json
 from detectron2.data.datasets.pascal_voc import register_pascal_voc
 
-from lth_det.d2.image_names import check_image_names
+from lth_det.d2.image_names import check_image_names, check_voc_names
 from lth_det.data.shapes import (
     KEYPOINT_FLIP_PAIRS,
     KEYPOINT_NAMES,
@@ -173,6 +173,7 @@ def check_dataset_available(name: str) -> None:
         image_list = Path(metadata.dirname) / "ImageSets" / "Main" / f"{metadata.split}.txt"
         if not image_list.is_file():
             raise DataError(_missing(name, str(image_list), metadata.get("made_by")))
+        check_voc_names(image_list)
     json_file = metadata.get("json_file")
     if json_file and "://" not in json_file:
         _check_json(Path(json_file), metadata.get("image_root"))

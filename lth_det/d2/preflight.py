@@ -24,10 +24,7 @@ def check_inputs(cfg: Any, *, eval_only: bool) -> None:
         DataError: a dataset is not registered, missing or damaged, or none is named.
         TicketFormatError: ``LTH.TICKET`` is no ticket or damaged.
     """
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but torch finds no CUDA device; add MODEL.DEVICE cpu to the command."
-        )
+    _check_device(cfg, training=not eval_only)
     _check_datasets(cfg, eval_only=eval_only)
     _check_file("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS)
     if cfg.LTH.TICKET:
@@ -57,6 +54,30 @@ def check_gpus(num_gpus: int, num_machines: int) -> None:
 def ticket_identity(path: str) -> str:
     """Return what identifies the ticket that ``LTH.TICKET`` names, wherever the file lies: its SHA-256."""
     return ticket_sha256(load_ticket(path))
+
+
+def _check_device(cfg: Any, *, training: bool) -> None:
+    try:
+        device = torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, which is no device of torch; write cuda or cpu."
+        ) from error
+    if device.type == "cuda":
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not found:
+            raise ConfigError(
+                f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but torch finds no CUDA device; add MODEL.DEVICE cpu to the command."
+            )
+        if (device.index or 0) >= found:
+            raise ConfigError(
+                f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but torch finds {found} CUDA devices, which count from 0."
+            )
+    elif training and cfg.SOLVER.AMP.ENABLED:
+        raise ConfigError(
+            f"SOLVER.AMP.ENABLED is on, which needs a GPU, but MODEL.DEVICE is {cfg.MODEL.DEVICE!r}; set it to False (LTH.AUTOCAST "
+            "bfloat16 is mixed precision for the CPU)."
+        )
 
 
 def _check_datasets(cfg: Any, *, eval_only: bool) -> None:

@@ -18,27 +18,34 @@ from detectron2.data.common import DatasetFromList
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from lth_det.d2.readable import SampleError, SentenceMapper, annotations_of
 from lth_det.errors import DataError
 
 Key = tuple[int, int]  # (position in the stream, index of the image)
 
 
 def seed_everything(*entropy: int) -> None:
-    """Seed Python's, NumPy's and torch's (CPU and CUDA) global generators from a sequence of non-negative integers."""
+    """Seed Python's, NumPy's and torch's (every device's) global generators from a sequence of non-negative integers."""
+    seed = seed_cpu(*entropy)
+    # torch.manual_seed would note a stack trace for a CUDA that never comes: a tenth of a small detector's step.
+    if _has_accelerator():
+        torch.manual_seed(seed)
+
+
+def seed_cpu(*entropy: int) -> int:
+    """As :func:`seed_everything`, but leave the generators of GPUs alone; return torch's seed."""
     words = np.random.SeedSequence(list(entropy)).generate_state(4, np.uint32)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))  # noqa: NPY002 (Detectron2's augmentation draws from the global generator)
     seed = int(words[2]) << 32 | int(words[3])
-    if _has_gpu():
-        torch.manual_seed(seed)
-    else:
-        # torch.manual_seed would note a stack trace for a CUDA that never comes: a tenth of a small detector's step.
-        torch.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    return seed
 
 
 @functools.cache
-def _has_gpu() -> bool:
-    return torch.cuda.is_available()
+def _has_accelerator() -> bool:
+    others = torch.backends.mps.is_available() or torch.xpu.is_available()
+    return torch.cuda.is_available() or others
 
 
 @contextlib.contextmanager
@@ -69,13 +76,15 @@ class PositionSeededDataset(Dataset[Any]):
 
     def __getitem__(self, key: Key) -> Any:
         position, index = key
+        # Images are prepared on the CPU. With 0 workers that happens inside a step, whose draws on a GPU must stay those
+        # that the step was seeded for.
         with kept_random_state():
-            seed_everything(self._seed, position)
+            seed_cpu(self._seed, position)
             for step in range(len(self._dicts)):
                 sample = self._mapper(self._dicts[(index + step) % len(self._dicts)])
                 if sample is not None:
                     return sample
-        raise DataError("No training image has a usable annotation; check DATASETS.TRAIN.")
+        raise SampleError("No training image has a usable annotation; check DATASETS.TRAIN.")
 
 
 def _with_arrays(item: dict[str, Any]) -> dict[str, Any]:
@@ -161,7 +170,8 @@ def build_train_loader(
         process: rank and number of processes that share a batch; ``None`` = those of the run.
 
     Raises:
-        DataError: the batch cannot be divided among the processes, or the sampler is not supported.
+        DataError: the batch cannot be divided among the processes, the sampler is not supported, or the annotations
+            cannot be read.
     """
     rank, world_size = process or (comm.get_rank(), comm.get_world_size())
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
@@ -173,14 +183,15 @@ def build_train_loader(
         raise DataError(
             f"SOLVER.IMS_PER_BATCH ({cfg.SOLVER.IMS_PER_BATCH}) must be a multiple of the {world_size} processes."
         )
-    dicts = get_detection_dataset_dicts(
-        cfg.DATASETS.TRAIN,
-        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
-        min_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
-        if cfg.MODEL.KEYPOINT_ON
-        else 0,
-        proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
-    )
+    with annotations_of(cfg.DATASETS.TRAIN):
+        dicts = get_detection_dataset_dicts(
+            cfg.DATASETS.TRAIN,
+            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            min_keypoints=cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
+            if cfg.MODEL.KEYPOINT_ON
+            else 0,
+            proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
+        )
     portrait = None
     if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
         portrait = np.array([item["width"] <= item["height"] for item in dicts])
@@ -192,7 +203,8 @@ def build_train_loader(
         start=start,
         process=(rank, world_size),
     )
-    dataset = PositionSeededDataset(dicts, DatasetMapper(cfg, is_train=True), seed)
+    mapper = SentenceMapper(DatasetMapper(cfg, is_train=True))
+    dataset = PositionSeededDataset(dicts, mapper, seed)
     return DataLoader(
         dataset,
         batch_sampler=sampler,

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.data import build_detection_train_loader
+from detectron2.data import (
+    DatasetMapper,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer, PeriodicWriter
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
@@ -19,6 +23,7 @@ from lth_det.d2.evaluation import build_evaluator
 from lth_det.d2.hooks import MaskHook, RewindPointHook, SparsityWriterHook, StepSeedHook
 from lth_det.d2.module_groups import parameter_table_from_cfg
 from lth_det.d2.processes import ProcessesTrainer
+from lth_det.d2.readable import SentenceMapper, annotations_of
 from lth_det.d2.step_options import apply_step_options
 from lth_det.d2.strict_checkpointer import StrictCheckpointer
 from lth_det.d2.train_data import build_train_loader
@@ -221,6 +226,13 @@ class LotteryTrainer(ProcessesTrainer):
         if self._options is None:
             return build_detection_train_loader(cfg)
         return build_train_loader(cfg, seed=self._options.seed)
+
+    @classmethod
+    def build_test_loader(cls, cfg: Any, dataset_name: str) -> Any:
+        """Return Detectron2's loader; files that cannot be read are one sentence."""
+        mapper = SentenceMapper(DatasetMapper(cfg, is_train=False))
+        with annotations_of([dataset_name]):
+            return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
     def build_model(cls, cfg: Any) -> nn.Module:

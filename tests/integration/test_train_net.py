@@ -12,6 +12,8 @@ import torch
 from detectron2.data import MetadataCatalog
 
 from lth_det.cli.train_net import main
+from lth_det.d2.preflight import check_inputs
+from lth_det.d2.setup_cfg import load_config
 from lth_det.tickets.apply import count_revived
 from lth_det.tickets.serialization import load_ticket
 
@@ -145,6 +147,8 @@ MISTAKES = {
     "control of a round that is not there": ({}, ["LTH.CONTROL_ROUNDS", "(3,)"], "LTH.CONTROL_ROUNDS has 3"),
     "unknown control": ({}, ["LTH.CONTROLS", "('random',)"], "LTH.CONTROLS is 'random'"),
     "missing weights": ({}, ["MODEL.WEIGHTS", "no/such.pth"], "no/such.pth"),
+    "no such device": ({}, ["MODEL.DEVICE", "gpu"], "MODEL.DEVICE is 'gpu', which is no device"),
+    "AMP on the CPU": ({}, ["MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", "True"], "SOLVER.AMP.ENABLED is on"),
 }  # fmt: skip
 
 
@@ -176,6 +180,20 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(name, tmp_path, mistake):
 def test_more_gpus_than_there_are(tmp_path, mistake):
     assert "--num-gpus is 99" in mistake("--num-gpus", "99", "OUTPUT_DIR", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_that_is_not_there_and_amp_on_one_that_is(tmp_path, mistake, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    text = mistake("MODEL.DEVICE", "cuda:2", "OUTPUT_DIR", tmp_path / "out")
+    assert "torch finds 2 CUDA devices" in text
+    cfg = load_config(
+        str(ROOT / "configs/quick/faster_rcnn_imp.yaml"),
+        ["MODEL.DEVICE", "cuda:1", "SOLVER.AMP.ENABLED", "True"],
+    )
+    check_inputs(cfg, eval_only=False)
+    cfg.MODEL.DEVICE = "cpu"
+    check_inputs(cfg, eval_only=True)  # evaluation is never in mixed precision
 
 
 def coco_in(folder, monkeypatch):

@@ -158,6 +158,31 @@ def test_loading_a_sample_leaves_the_global_random_state_alone(tmp_path):
     assert (np.random.rand(2) == expected[1]).all()  # noqa: NPY002
 
 
+def test_loading_a_sample_leaves_the_generators_of_gpus_alone(tmp_path, monkeypatch):
+    # Without workers it would give each step other draws on a GPU than with workers.
+    loader = iter(build_train_loader(small_cfg(tmp_path, "DATALOADER.NUM_WORKERS", "0"), seed=3))
+    seeded = []
+    monkeypatch.setattr(train_data, "_has_accelerator", lambda: True)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    next(loader)
+    assert not seeded
+    seed_everything(3)
+    assert len(seeded) == 1
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu", "backends.mps"])
+def test_generators_of_every_kind_of_accelerator_are_seeded(monkeypatch, kind):
+    seeded = []
+    monkeypatch.setattr(f"torch.{kind}.is_available", lambda: True)
+    monkeypatch.setattr(torch, "manual_seed", seeded.append)
+    train_data._has_accelerator.cache_clear()
+    try:
+        seed_everything(3)
+    finally:
+        train_data._has_accelerator.cache_clear()
+    assert len(seeded) == 1
+
+
 def test_samples_are_what_detectron2s_mapper_makes_of_the_registered_records(tmp_path):
     cfg = small_cfg(tmp_path, "MODEL.MASK_ON", "True")
     batch = next(iter(build_train_loader(cfg, seed=3)))
@@ -178,7 +203,7 @@ def test_samples_are_what_detectron2s_mapper_makes_of_the_registered_records(tmp
 def test_seeding_without_a_gpu_draws_what_torch_seeds(monkeypatch):
     drawn = []
     for gpu in (True, False):
-        monkeypatch.setattr(train_data, "_has_gpu", lambda gpu=gpu: gpu)
+        monkeypatch.setattr(train_data, "_has_accelerator", lambda gpu=gpu: gpu)
         seed_everything(3, 4)
         drawn.append(torch.rand(3))
     assert torch.equal(*drawn)

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -161,11 +162,53 @@ def test_images_inside_of_their_folder_are_fine(registered, monkeypatch, parsed)
     check_dataset_available(registered("a.png", "b/c..d.png", "b/../e.png", "f/"))
 
 
-def test_names_hidden_by_escapes_are_seen_in_large_files(tmp_path):
+@pytest.mark.parametrize(
+    "image",
+    [
+        r'"file_name": "\u002e\u002e\u002fsecret.png"',
+        r'"file_name": "\/etc\/passwd"',
+        r'"file_name": "a\"/../../secret.png"',
+        r'"file_na\u006De": "../secret.png"',
+        r'"\u0066ile\u005fname": "\/etc/passwd"',
+        r'"coco_url": "http://x\/..\/secret.png"',
+    ],
+)
+def test_names_hidden_by_escapes_are_seen_in_large_files(tmp_path, image):
     path = tmp_path / "a.json"
-    path.write_text('{"images": [{"file_name": "\\u002e\\u002e\\u002fsecret.png"}]}')
-    with pytest.raises(DataError, match="does not lie in"):
-        check_image_names(path, None, str(tmp_path))
+    path.write_text('{"images": [{' + image + "}]}")
+    for content in (None, json.loads(path.read_text())):
+        with pytest.raises(DataError, match="does not lie in"):
+            check_image_names(path, content, str(tmp_path))
+
+
+def test_harmless_escapes_and_urls_are_fine(tmp_path):
+    path = tmp_path / "a.json"
+    images = [
+        r'"file_name": "a\/b.png", "coco_url": ""',
+        r'"file_name": "a\"..b.png", "coco_url": "http://x"',
+        r'"file_name": "\u00e9..png", "coco_url": "../a/b/..c.png"',
+        r'"note": "\/etc/passwd", "file": "../x"',
+    ]
+    path.write_text('{"images": [{' + "}, {".join(images) + "}]}")
+    for content in (None, json.loads(path.read_text())):
+        check_image_names(path, content, str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["../../secret", "/etc/passwd", "a/../../secret"])
+def test_a_list_of_voc_names_stays_in_its_folder(tmp_path, name):
+    (tmp_path / "ImageSets/Main").mkdir(parents=True)
+    image_list = tmp_path / "ImageSets/Main/test.txt"
+    data_set = f"untrusted_voc_{tmp_path.name}"
+    DatasetCatalog.register(data_set, list)
+    MetadataCatalog.get(data_set).set(dirname=str(tmp_path), split="test")
+    try:
+        for text, refused in (("000001\n000002\n", False), (f"000001\n{name}\n", True)):
+            image_list.write_text(text)
+            with pytest.raises(DataError, match="does not lie in") if refused else nullcontext():
+                check_dataset_available(data_set)
+    finally:
+        DatasetCatalog.remove(data_set)
+        MetadataCatalog.remove(data_set)
 
 
 def test_deeply_nested_annotations_are_one_sentence(registered):

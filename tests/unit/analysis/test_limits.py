@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pycocotools import mask as mask_api
 
 from lth_det.analysis import coco_io, read_json, rle
 from lth_det.analysis.coco_io import read_ground_truth
+from lth_det.analysis.inputs import choose_iou_types
 from lth_det.analysis.run_input import read_run
 from lth_det.errors import InputError
 
@@ -74,6 +76,28 @@ def test_pipes_and_devices_are_no_files(tmp_path):
             read_ground_truth(path)
     with pytest.raises(InputError, match="directory"):
         read_ground_truth(tmp_path)
+
+
+def test_a_pipe_as_result_file_is_not_opened(tmp_path):
+    # Its first result is looked at before the whole file is read; to open a pipe is to wait for its writer.
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    opened = threading.Event()
+
+    def write():
+        with pipe.open("wb") as handle:  # returns when somebody reads
+            opened.set()
+            handle.write(b"[{}]")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        choose_iou_types(read_ground_truth(TRUTH), {"m": [str(pipe)]}, (), sigmas=None)
+        assert not opened.is_set()
+    finally:
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        writer.join()
+        os.close(reader)
 
 
 def test_half_a_character_is_refused_and_a_whole_one_is_not(tmp_path):
