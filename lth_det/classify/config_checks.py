@@ -37,6 +37,10 @@ _LIST_CHOICES: dict[str, tuple[str, ...]] = {
     "transfer.controls": ("random_mask",),
     "transfer.finetune": ("frozen", "full"),
 }
+_ONCE = (
+    *_LIST_CHOICES,
+    *("control_rounds", "transfer.rounds", "transfer.head_layers"),
+)
 _NOT_EMPTY = ("transfer.starts", "transfer.finetune", "transfer.head_layers")
 
 Check = tuple[str, Callable[[Any], bool], str]
@@ -129,6 +133,7 @@ def check_values(values: Mapping[str, Any]) -> None:
     for key in _NOT_EMPTY:
         if not _get(values, key):
             raise ConfigError(f"{key} is empty; name at least one.")
+    _check_once(values)
     _check_together(values)
     if values["method"] == "rst":
         _check_rst(values)
@@ -139,6 +144,14 @@ def check_choice(key: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         shown = ", ".join(name or repr(name) for name in allowed)
         raise ConfigError(f"{key} is {value!r}; choose one of {shown}.")
+
+
+def _check_once(values: Mapping[str, Any]) -> None:
+    for key in _ONCE:
+        items = list(_get(values, key))
+        twice = [item for item in items if items.count(item) > 1]
+        if twice:
+            raise ConfigError(f"{key} names {twice[0]!r} twice; name it once.")
 
 
 def _check_together(values: Mapping[str, Any]) -> None:

@@ -8,6 +8,9 @@ from lth_det.errors import LthDetError
 
 _KEYS = {
     "LTH.GROUP_PRUNE_RATE": "pruning.groups",
+    "LTH.PRUNE_ONLY": "pruning.groups",
+    # Not to be chosen here: those of the plan.
+    "LTH.SENSITIVITY.RATES": "the rates that pruning.scope sensitivity measures",
     "LTH.CRITERION_BATCHES": "pruning.criterion_batches",
     "LTH.CRITERION": "pruning.criterion",
     "LTH.SCOPE": "pruning.scope",

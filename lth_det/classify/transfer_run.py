@@ -35,11 +35,15 @@ from lth_det.errors import ConfigError, RunError
 from lth_det.experiments.protocols import Stage
 from lth_det.experiments.run_dir import RunDir
 from lth_det.experiments.stage_runner import StageRunner
+from lth_det.tickets.serialization import read_manifest
 from lth_det.tickets.ticket import Ticket
 
 logger = logging.getLogger(__name__)
 
 _SOURCE_FOLDER = "source"
+
+EVERY_CONVOLUTION = PruningConfig(groups={"stem": -1.0, "backbone": -1.0, "head": 0.0})
+"""What the target of a transfer may carry a mask on: its convolutions, and only they: the head is new."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +76,7 @@ class TransferRun(StageRunner):
 
     def train_cell(self, cell: Cell) -> dict[str, Any]:
         """Train one cell with ``trainer``, or take its record where it is finished."""
+        self._check_source(cell)
         finished = self._record(cell.stage)
         if finished is not None:
             return self._skip(cell.stage, finished)
@@ -83,6 +88,19 @@ class TransferRun(StageRunner):
             seed=self.plan.seed,
         )
         return self._train(stage, number=int(cell.source.record["round"]))
+
+    def _check_source(self, cell: Cell) -> None:
+        """Refuse a cell that another source round of the same name left here: its accuracy would stand in this table."""
+        path = self.run.ticket_file(cell.stage)
+        if not path.exists():
+            return
+        found, record = read_manifest(path)["provenance"], cell.source.record
+        made_from = found["parent_sha256"], found["source_weights"]
+        if made_from != (record["ticket_sha256"], str(record["weights_sha256"])):
+            raise RunError(
+                f"{path} was made from another source than {cell.source.run.root / cell.source.stage}; choose another "
+                f"OUTPUT_DIR, or delete {self.run.stage_folder(cell.stage)} and run again."
+            )
 
     def _make(self, cell: Cell) -> Ticket:
         trainer = self.trainers[cell.finetune, cell.head_layers]
@@ -118,9 +136,7 @@ def run_transfer(config: ClassifyConfig, *, resume: bool) -> dict[str, Any]:
             "model.weights has no part in a transfer: the weights come from the source; leave it empty."
         )
     sources = _sources(config, resume=resume)
-    # Every convolution may carry a mask, and only they: the head is new.
-    everything = PruningConfig(groups={"stem": -1.0, "backbone": -1.0, "head": 0.0})
-    config = dataclasses.replace(config, pruning=everything)
+    config = dataclasses.replace(config, pruning=EVERY_CONVOLUTION)
     set_up(config)
     run = RunDir(config.output)
     with run.lock():

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 BUDGET_KEY = "finding_iterations"
 """Entry of a ticket's provenance: training iterations that were made to find it, the dense round included."""
 
+_MANY_ZEROS = 0.01  # share of a control's weights; single weights may be exactly zero anywhere
+
 _SEED_STEP = 1_000_003  # far from the seeds that a user would give to repeated runs
 
 
@@ -153,7 +155,27 @@ def control_ticket(
         parent_sha256=None,
         extra=extra,
     )
-    return Ticket(mask, None if control.fresh else ticket.weights, provenance)
+    made = Ticket(mask, None if control.fresh else ticket.weights, provenance)
+    zeros = zero_starts(made)
+    if zeros > _MANY_ZEROS:
+        logger.warning(
+            "%s of %s: %.1f %% of the weights that it keeps start at zero, because the weights of the ticket were trained "
+            "with its zeros; where it is worse than the ticket, that need not be due to the mask.",
+            kind,
+            of,
+            100 * zeros,
+        )
+    return made
+
+
+def zero_starts(ticket: Ticket) -> float:
+    """Return the share of the kept weights whose start value in the ticket is exactly zero, in 0-1; 0 without weights."""
+    if ticket.weights is None or not ticket.mask.kept:
+        return 0.0
+    zeros = sum(
+        int((keep & (ticket.weights[name] == 0)).sum()) for name, keep in ticket.mask.items()
+    )
+    return zeros / ticket.mask.kept
 
 
 def finding_iterations(plan: ImpPlan, round_number: int) -> int:

@@ -133,6 +133,7 @@ class RunDir:
             self.results_file,
             self.timings_file,
             self.identity_file,
+            self.early_bird_file,
             self.sensitivity_file,
         )
         found = [path for file in own for path in self.root.glob(f".{file.name}.*.tmp")]

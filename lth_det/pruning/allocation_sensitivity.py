@@ -90,7 +90,7 @@ def cheapest_counts(
     if not sum(low.values()) <= total <= sum(high.values()):
         raise ScopeError(
             f"{total} weights cannot be pruned within LTH.SENSITIVITY.RATES: the groups can have "
-            f"{sum(low.values())} to {sum(high.values())} pruned; add a higher rate."
+            f"{sum(low.values())} to {sum(high.values())} pruned; add a higher rate or prune less."
         )
     costs = {
         group: _Cost(size, curves[group], sum(sizes.values())) for group, size in sizes.items()

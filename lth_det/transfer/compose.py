@@ -90,6 +90,7 @@ def transfer(source: Source, target: Target, request: TransferRequest) -> Transf
         target,
         policy=request.policy,
         values_move=start == "source",
+        stem_moves=stem is not None,
         stem_masked=stem is not None and stem in mask,
     )
     mask = _folded_mask(mask, stem, source, inputs)

@@ -47,7 +47,13 @@ class SettledInputs:
 
 
 def settle_inputs(
-    source: Source, target: Target, *, policy: str, values_move: bool, stem_masked: bool
+    source: Source,
+    target: Target,
+    *,
+    policy: str,
+    values_move: bool,
+    stem_moves: bool,
+    stem_masked: bool,
 ) -> SettledInputs:
     """Compare what the source's input layer expects with what the target's configuration feeds it.
 
@@ -60,11 +66,12 @@ def settle_inputs(
         policy: ``refuse`` a difference; ``fix`` it by options that runs of the ticket must have; ``fold`` the difference
             of channel order and deviation into the first convolution; ``accept`` it, as the predecessor did.
         values_move: Whether the source's values go into the ticket.
+        stem_moves: Whether the first convolution is among what moves.
         stem_masked: Whether the mask names the first convolution.
 
     Raises:
         ConfigError: they differ and the policy is ``refuse``; the facts of a checkpoint are unknown; folding is not
-            possible (other means, or another stride).
+            possible (other means, another stride, or a first convolution that does not move).
     """
     if policy not in POLICIES:
         raise ConfigError(f"The policy is {policy!r}; choose one of {', '.join(POLICIES)}.")
@@ -87,7 +94,7 @@ def settle_inputs(
         note = f"runs of this ticket need {options_text(differing)}"
         return SettledInputs(required, [], None, facts, note)
     if policy == "fold":
-        return _fold(source, target, differing)
+        return _fold(source, target, differing, stem_moves=stem_moves)
     raise ConfigError(
         f"{source.label} expects another input ({source.inputs.origin}) than the target's configuration gives: add "
         f"{options_text(differing)} to this command and to the run's, or use --fix to have the ticket demand it, or "
@@ -103,10 +110,14 @@ def _agreement(source: Source, required: list[tuple[str, Any]]) -> str:
     return f"the target's configuration agrees with the source ({source.inputs.origin})"
 
 
-def _fold(source: Source, target: Target, differing: list[tuple[str, Any]]) -> SettledInputs:
+def _fold(
+    source: Source, target: Target, differing: list[tuple[str, Any]], *, stem_moves: bool
+) -> SettledInputs:
     theirs, ours = source.inputs.preprocessing, target.inputs.preprocessing
     impossible = None
-    if any(key == "MODEL.RESNETS.STRIDE_IN_1X1" for key, _ in differing):
+    if not stem_moves:
+        impossible = "the first convolution does not move, so there is nothing to rewrite"
+    elif any(key == "MODEL.RESNETS.STRIDE_IN_1X1" for key, _ in differing):
         impossible = "the stride of the blocks cannot be folded"
     elif theirs is None or ours is None:
         impossible = "the pre-processing of one side is not known"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lth_det.errors import ConfigError, TicketFormatError
 from lth_det.tickets.serialization import load_ticket, read_manifest
+from lth_det.tickets.table_record import TABLE_KEY, table_from_text
 from lth_det.tickets.ticket import Provenance
 from lth_det.transfer.masked_state import effective_state
 from lth_det.transfer.names import NamedSource, name_source
@@ -53,8 +54,16 @@ class Source:
 
     @property
     def is_detector(self) -> bool:
-        """Whether the source is a detector with more than its ResNet."""
-        return any(name.startswith("proposal_generator.") for name in self.named.file_names)
+        """Whether the source is a detector with more than its ResNet.
+
+        A mask alone names only what was prunable, which may be the backbone and the FPN: the parameter table that the
+        ticket carries names the rest.
+        """
+        names = [*self.named.file_names]
+        text = None if self.provenance is None else self.provenance.extra.get(TABLE_KEY)
+        if text is not None:
+            names += [entry.name for entry in table_from_text(text)]
+        return any(name.startswith("proposal_generator.") for name in names)
 
 
 def read_source(path: str | Path, kind: str, *, weights_from: str | Path | None = None) -> Source:

@@ -58,6 +58,8 @@ def test_a_base_file_is_changed_key_by_key_and_lists_are_replaced(tmp_path):
         (["control_rounds", "[3]"], "control_rounds has 3"),
         (["seed", "!!python/object:os.system x"], "not plain YAML"),
         (["transfer.head_layers", "[3]"], "1 or 2 only"),
+        (["transfer.rounds", "[1, 1]"], "transfer.rounds names 1 twice"),
+        (["controls", "[perturbed, perturbed]"], "controls names 'perturbed' twice"),
         (["transfer.source", "a.yaml", "transfer.ticket", "b"], "both given"),
     ],
 )
@@ -150,5 +152,9 @@ def test_errors_of_shared_parts_name_our_keys():
     assert translated(text) == (
         "controls has 'x'; control_rounds; pruning.criterion_batches; pruning.groups.head is 0.5; output."
     )
+    text = (
+        "cannot be pruned within LTH.SENSITIVITY.RATES; leave these groups dense (LTH.PRUNE_ONLY)."
+    )
+    assert "LTH" not in translated(text)
     with pytest.raises(RunError, match="choose another output"), own_key_names():
         raise RunError("choose another OUTPUT_DIR")

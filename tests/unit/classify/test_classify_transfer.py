@@ -11,7 +11,7 @@ from lth_det.classify.run import run_classifier
 from lth_det.classify.transfer import OTHER_SEED
 from lth_det.classify.transfer_run import run_transfer
 from lth_det.classify.transfer_table import transfer_text
-from lth_det.errors import ConfigError, MaskMismatchError
+from lth_det.errors import ConfigError, MaskMismatchError, RunError
 from lth_det.tickets.checkpoint_file import load_checkpoint_weights
 from lth_det.tickets.serialization import load_ticket
 
@@ -197,6 +197,25 @@ def test_one_ticket_of_a_finished_run(tmp_path, root, finished):
     assert {row["source_round"] for row in found["rows"]} == {2}
     before = {row["stage"]: row["top1"] for row in table["rows"]}
     assert all(row["top1"] == before[row["stage"]] for row in found["rows"])
+
+
+def test_cells_of_another_ticket_are_not_taken_for_this_ones(tmp_path, root, finished):
+    # Two runs with the same dense round and other prune rates: their rounds have the same names.
+    run, _, _ = finished
+    text = (run.parent / "source.yaml").read_text()
+    other = ("pruning.prune_rate_per_round", "0.4", "output", str(tmp_path / "other"))
+    run_classifier(tiny_config(tmp_path, *other, text=text), resume=False)
+    tickets = [folder / "round_02" / "ticket.safetensors" for folder in (run / "source", tmp_path / "other")]  # fmt: skip
+    configs = [
+        transfer_config(tmp_path, root, "transfer.source", "", "transfer.ticket", str(ticket),
+                        "transfer.finetune", "[frozen]", "transfer.starts", "[random]",
+                        "transfer.controls", "[]")
+        for ticket in tickets
+    ]  # fmt: skip
+    first = run_transfer(configs[0], resume=False)
+    with pytest.raises(RunError, match=r"was made from another source than .*other"):
+        run_transfer(configs[1], resume=False)
+    assert run_transfer(configs[0], resume=False) == first
 
 
 def test_mistakes(tmp_path, root, finished):

@@ -215,3 +215,19 @@ def test_an_unknown_control_is_refused_before_anything_is_trained(tmp_path):
     with pytest.raises(ConfigError, match=r"LTH\.CONTROLS has 'reshufled'; choose from"):
         run(tmp_path, trainer, controls=("reshufled",))
     assert trainer.log == []
+
+
+def test_controls_that_start_with_the_zeros_of_a_trained_ticket_say_so(tmp_path, both, caplog):
+    whole = load_ticket(both["round_02"][0] / "round_02/ticket.safetensors")
+    trained = {
+        name: value * whole.mask[name] if name in whole.mask else value
+        for name, value in whole.weights.items()
+    }
+    kinds = ("complement", "random_reinit")
+    train(tmp_path / "whole", whole, controls=kinds)
+    assert "start at zero" not in caplog.text
+    train(tmp_path / "trained", dataclasses.replace(whole, weights=trained), controls=kinds)
+    # All that the complement keeps is pruned in the ticket; a re-initialised control has weights of its own.
+    assert [r.getMessage()[:40] for r in caplog.records if "start at zero" in r.getMessage()] == [
+        "complement of ticket: 100.0 % of the wei"
+    ]

@@ -44,3 +44,15 @@ def test_damaged_records_are_named(tmp_path):
     (tmp_path / "round_00/stage.json").write_text('{"round": ')
     with pytest.raises(RunError, match=r"stage\.json is damaged"):
         run.record("round_00")
+
+
+def test_leftovers_of_every_file_of_a_run_are_removed(tmp_path):
+    run = RunDir(tmp_path)
+    files = [value for value in vars(run).values() if getattr(value, "suffix", "") == ".json"]
+    assert len(files) == 5
+    left = [file.with_name(f".{file.name}.abcdefgh.tmp") for file in files]
+    for path in left:
+        path.write_text("x")
+    with run.lock():
+        pass
+    assert not any(path.exists() for path in left)

@@ -20,10 +20,12 @@ from lth_det.errors import ConfigError, DataError, MaskMismatchError, ScopeError
 from lth_det.tickets.mask import Mask
 from lth_det.tickets.scope import ParameterTable
 from lth_det.tickets.summary import sparsity_summary
+from lth_det.tickets.table_record import TABLE_KEY, table_to_text
 from lth_det.tickets.ticket import Ticket
 from lth_det.transfer.admission import admitted_table
 from lth_det.transfer.compose import TransferRequest, transfer
 from lth_det.transfer.matching import match
+from lth_det.transfer.preprocessing import IMAGENET_RGB, InputFacts, Preprocessing
 
 STEM = f"{UP}stem.conv1.weight"
 RES2 = f"{UP}res2.0.conv1.weight"
@@ -225,3 +227,28 @@ def test_the_provenance_says_where_it_comes_from():
     assert json.loads(done.ticket.provenance.extra["preprocessing"])["format"] == "RGB"
     again = run(toy_source("ticket", masks=every_other(RES2), provenance=provenance()))
     assert again.ticket.provenance == done.ticket.provenance
+
+
+def test_a_mask_alone_is_known_as_a_detectors_by_the_table_of_its_ticket():
+    # Pruned were the backbone and the FPN only, so no name of the mask is one of the RPN.
+    masks = every_other(RES2, "backbone.fpn_lateral3.weight")
+    whole = {**SHAPES, "proposal_generator.rpn_head.conv.weight": (4, 4, 3, 3)}
+    table = {TABLE_KEY: table_to_text(toy_table(whole))}
+    source = toy_source("mask", masks=masks, weights={}, provenance=provenance(table))
+    assert set(run(source).ticket.mask) == set(masks)
+    without = toy_source("mask", masks=masks, weights={}, provenance=provenance())
+    assert set(run(without).ticket.mask) == {RES2}
+
+
+def test_nothing_is_folded_where_the_first_convolution_stays():
+    target = toy_target()
+    target = dataclasses.replace(target, options={**target.options, "INPUT.FORMAT": "BGR"})
+    bgr = Preprocessing("BGR", IMAGENET_RGB.mean[::-1], IMAGENET_RGB.std[::-1])
+    target.options["MODEL.PIXEL_MEAN"] = list(bgr.mean)
+    target.options["MODEL.PIXEL_STD"] = list(bgr.std)
+    target = dataclasses.replace(target, inputs=InputFacts(bgr, None, "the target"))
+    source = toy_source("ticket", masks=every_other(RES2), provenance=provenance())
+    request = TransferRequest(policy="fold")
+    assert "rewritten" in transfer(source, target, request).inputs.note
+    with pytest.raises(ConfigError, match="the first convolution does not move"):
+        transfer(source, target, dataclasses.replace(request, groups=("backbone",)))
