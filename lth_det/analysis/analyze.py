@@ -18,7 +18,7 @@ from lth_det.analysis.inputs import (
     files_of_models,
 )
 from lth_det.analysis.options import Options
-from lth_det.analysis.prepare import image_halves, make_plan
+from lth_det.analysis.prepare import CLASS_AXES, Plan, image_halves, make_plan
 from lth_det.analysis.result import AnalysisResult
 from lth_det.analysis.study import Study
 from lth_det.analysis.value import build_value
@@ -65,6 +65,7 @@ def analyze(
         )
         for iou_type in iou_types
     }
+    _check_axes(options.bootstrap_axes or (), plans)
     study = Study(
         truth=truth,
         plans=plans,
@@ -90,3 +91,14 @@ def _check_name(name: str | None, models: Mapping[str, Any], option: str) -> str
             f"{option} {name}: there is no such model; choose from {', '.join(models)}."
         )
     return name
+
+
+def _check_axes(wanted: Sequence[str], plans: Mapping[str, Plan]) -> None:
+    """Refuse axes that no IoU type has as groups of objects; those of classes always get intervals."""
+    groups = [group for plan in plans.values() for group in plan.setting.table.groups]
+    known = dict.fromkeys(group.axis for group in groups if group.axis)
+    for name in wanted:
+        if name not in known and name not in CLASS_AXES:
+            raise InputError(
+                f"--bootstrap-axes {name}: there is no such axis of objects; choose from {', '.join(known)}."
+            )

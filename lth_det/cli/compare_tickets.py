@@ -82,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.parallel is not None and arguments.parallel < 1:
         raise ConfigError(f"--parallel is {arguments.parallel}, but at least one run must go on.")
     sweep = load_plan(arguments.config_file, arguments.output)
+    if arguments.json and (arguments.dry_run or not sweep.cells):
+        raise ConfigError("--json writes the matrix; a dry run and a plan of kind runs have none.")
     execution = dict(sweep.execution)
     if arguments.executor:
         execution["executor"] = arguments.executor
@@ -157,15 +159,19 @@ def _finish(sweep: Sweep, state: SweepState, arguments: argparse.Namespace) -> i
     text = failures_text(sweep, state)
     if text:
         sys.stderr.write(text + "\n")
+    words = "mend what failed and run" if text else "run"
+    without = " without --report-only" if arguments.report_only else ""
     sys.stderr.write(
-        f"error: {len(unfinished)} of {len(sweep.runs)} runs are not finished; mend what failed and run the same command again.\n"
+        f"error: {len(unfinished)} of {len(sweep.runs)} runs are not finished; {words} the same command again{without}.\n"
     )
     codes = [
         state.records[run.name].get("exit_code")
         for run in unfinished
         if state.records.get(run.name, {}).get("state") == FAILED
     ]
-    return EXIT_BAD_INPUT if all(code == EXIT_BAD_INPUT for code in codes) else EXIT_DEFECT
+    # Runs that have not been tried yet are no wrong input.
+    wrong = bool(codes) and all(code == EXIT_BAD_INPUT for code in codes)
+    return EXIT_BAD_INPUT if wrong else EXIT_DEFECT
 
 
 def main() -> None:

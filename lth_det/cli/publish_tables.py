@@ -52,13 +52,14 @@ def _short(value: Any) -> str:
 def answer_row(one: Answer) -> list[str]:
     """Return the cells of one answer for people, in the order of the table of a question."""
     measured = one.measured
-    interval = "" if math.isnan(measured.low) else f" ({measured.low:+.1f} to {measured.high:+.1f})"
+    # Two digits: an end of -0.96 printed as -1.0 would contradict a mark by the margin of 1.
+    interval = "" if math.isnan(measured.low) else f" ({measured.low:+.2f} to {measured.high:+.2f})"
     mark = f"**{one.mark}**" + (f": {one.reason}" if one.reason else "")
     return [
         one.line.what,
         f"{100 * one.rate:g} %",
         str(measured.seeds),
-        f"{measured.mean:+.1f}{interval}" if measured.seeds else "no result yet",
+        f"{measured.mean:+.2f}{interval}" if measured.seeds else "no result yet",
         "" if one.published is None else f"{one.published:+.2f}",
         one.line.where if one.claim else "",
         one.claim.text() if one.claim else "",

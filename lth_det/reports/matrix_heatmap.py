@@ -10,7 +10,16 @@ import numpy as np
 
 from lth_det.reports.plots import Drawing, render
 from lth_det.reports.style import DIVERGING_MAP, INK, MUTED, PALE
-from lth_det.reports.sweep_data import DENSE, Matrix, Target, metric_title, percent, signed, wrap
+from lth_det.reports.sweep_data import (
+    DENSE,
+    NO_RESULT,
+    Matrix,
+    Target,
+    metric_title,
+    percent,
+    signed,
+    wrap,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,8 +37,10 @@ SMALLEST_SCALE = 1.0
 def transfer_matrix(matrix: Matrix) -> Drawing | None:
     """Draw mean and seed std of every source on every target, coloured by the difference to dense.
 
-    The dense model stands in the first row without colour; a cell without a result is hatched. Bold: highest mean of
-    its column among the sources; a star: it leads the second by more than seed noise. ``None`` without any ticket.
+    The dense model stands in the first row without colour; a cell without a result is hatched, a dash stands where the
+    plan has no cell, and sources without a cell at the prune rates of a row of panels are left out there. Bold: highest
+    mean of its column among the sources of like network sparsity; a star: it leads the second by more than seed noise.
+    ``None`` without any ticket.
     """
     rates, sources = matrix.rates(), matrix.used_sources()
     if not rates or not sources:
@@ -38,16 +49,22 @@ def transfer_matrix(matrix: Matrix) -> Drawing | None:
     bands = math.ceil(len(rates) / per_row)
     per_row = math.ceil(len(rates) / bands)
     end = _scale(matrix, rates, sources)
+    shown = [
+        [DENSE, *_with_cells(matrix, sources, rates[start : start + per_row])]
+        for start in range(0, len(rates), per_row)
+    ]
+    heights = [CELL_HEIGHT * len(names) + 0.75 for names in shown]
 
     def draw(figure: Figure) -> None:
-        panels = figure.subplots(bands, per_row, squeeze=False)
+        panels = figure.subplots(bands, per_row, squeeze=False, height_ratios=heights)
         image = None
         for place, axes in enumerate(panels.flat):
             if place >= len(rates):
                 axes.set_visible(False)
                 continue
-            image = _panel(axes, matrix, rates[place], end)
-            labels = [wrap(matrix.labels[name]) for name in [DENSE, *sources]]
+            names = shown[place // per_row]
+            image = _panel(axes, matrix, names, rates[place], end)
+            labels = [wrap(matrix.labels[name]) for name in names]
             axes.set_yticks(range(len(labels)), labels if place % per_row == 0 else [])
         if image is not None:
             bar = figure.colorbar(image, ax=panels, shrink=min(1.0, 0.75), pad=0.012, aspect=24)
@@ -55,12 +72,23 @@ def transfer_matrix(matrix: Matrix) -> Drawing | None:
             bar.outline.set_visible(False)
 
     width = 3.4 + CELL_WIDTH * per_row * len(matrix.targets) + 0.2 * per_row
-    height = bands * (CELL_HEIGHT * (len(sources) + 1) + 0.75)
-    return render("transfer_matrix", draw, width=max(width, 6.4), height=height + 0.15)
+    return render("transfer_matrix", draw, width=max(width, 6.4), height=sum(heights) + 0.15)
 
 
-def _panel(axes: Axes, matrix: Matrix, rate: float, end: float) -> AxesImage:
-    names = [DENSE, *matrix.used_sources()]
+def _with_cells(matrix: Matrix, sources: Sequence[str], rates: Sequence[float]) -> list[str]:
+    """Return the sources that have, or will have, a result on some target at one of ``rates``."""
+    places = [(target, rate) for target in matrix.targets for rate in rates]
+    return [
+        name
+        for name in sources
+        if any(
+            matrix.row(name, *place) is not None or matrix.empty_word(name, *place) == NO_RESULT
+            for place in places
+        )
+    ]
+
+
+def _panel(axes: Axes, matrix: Matrix, names: Sequence[str], rate: float, end: float) -> AxesImage:
     values = np.array(
         [[_change(matrix, name, target, rate) for target in matrix.targets] for name in names]
     )
@@ -96,6 +124,10 @@ def _cell(
     name, target, rate = of
     found = matrix.dense(target) if name == DENSE else matrix.row(name, target, rate)
     column, row = place
+    if found is None and matrix.empty_word(name, target, rate) != NO_RESULT:
+        word = matrix.empty_word(name, target, rate)
+        axes.text(column, row, word, ha="center", va="center", color=MUTED)
+        return
     if found is None:
         from matplotlib.patches import Rectangle
 
@@ -110,7 +142,7 @@ def _cell(
         )
         axes.add_patch(hatched)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-        axes.text(column, row, "no result", ha="center", va="center", color=MUTED, bbox=box)
+        axes.text(column, row, NO_RESULT, ha="center", va="center", color=MUTED, bbox=box)
         return
     change = _change(matrix, name, target, rate)
     wins = matrix.won(name, target, rate)

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lth_det.reports.sweep_data import DENSE, Matrix, Target, metric_title, percent
+from lth_det.reports.sweep_data import (
+    DENSE,
+    NO_RESULT,
+    Matrix,
+    Target,
+    metric_title,
+    percent,
+)
 from lth_det.reports.tables import Cell, Column, Table, escape_latex, make_table
-
-NOTHING = "-"
 
 LATEX_RULE = (
     "Mean over seeds $\\pm$ seed standard deviation ($n - 1$). Bold: highest mean of the column among the tickets and "
-    "controls of like network sparsity. A star: it leads the second by more than seed noise (Tukey--Kramer 95 \\% interval above 0)."
+    "controls of like network sparsity. A star: it leads the second by more than seed noise (Tukey--Kramer 95 \\% interval above 0). "
+    "A dash: the plan has no such cell."
 )
 
 
@@ -88,7 +94,10 @@ def values_table(matrix: Matrix) -> Table:
 
 
 def wide_table(matrix: Matrix) -> Table:
-    """Return the matrix for people: one row per source, one column per target and prune rate, ``mean +- std (n)``."""
+    """Return the matrix for people: one row per source, one column per target and prune rate, ``mean +- std (n)``.
+
+    ``no result`` stands where the plan has a cell that no seed has finished, a dash where it has none.
+    """
     places = _places(matrix)
     columns = [Column("source", "source")]
     for target, rate in places:
@@ -96,7 +105,7 @@ def wide_table(matrix: Matrix) -> Table:
         columns.append(Column(f"{target.name}@{rate:g}", title))
     rows: list[list[Cell]] = []
     for name in [DENSE, *matrix.used_sources()]:
-        cells = [_mean_std(_found(matrix, name, target, rate)) for target, rate in places]
+        cells = [_mean_std(matrix, name, target, rate) for target, rate in places]
         rows.append([matrix.labels[name], *cells])
     return make_table(columns, rows)
 
@@ -149,9 +158,10 @@ def _found(matrix: Matrix, name: str, target: Target, rate: float) -> Mapping[st
     return matrix.dense(target) if name == DENSE else matrix.row(name, target, rate)
 
 
-def _mean_std(row: Mapping[str, Any] | None) -> str:
+def _mean_std(matrix: Matrix, name: str, target: Target, rate: float) -> str:
+    row = _found(matrix, name, target, rate)
     if row is None:
-        return NOTHING
+        return matrix.empty_word(name, target, rate)
     spread = "" if row["std"] is None else f" \u00b1 {row['std']:.2f}"
     return f"{row['mean']:.2f}{spread} ({row['n']})"
 
@@ -159,7 +169,8 @@ def _mean_std(row: Mapping[str, Any] | None) -> str:
 def _latex_cell(matrix: Matrix, name: str, target: Target, rate: float) -> str:
     row = _found(matrix, name, target, rate)
     if row is None:
-        return "--"
+        word = matrix.empty_word(name, target, rate)
+        return word if word == NO_RESULT else "--"
     spread = "" if row["std"] is None else rf" \pm {row['std']:.2f}"
     won = matrix.won(name, target, rate)
     if won is None:

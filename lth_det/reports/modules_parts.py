@@ -135,5 +135,6 @@ def _changes(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _title(row: Mapping[str, Any], *, with_rate: bool) -> str:
-    name = wrap(str(row["label"]), width=36, lines=1)
+    # Two lines, because the last group of a subset says as much as the first.
+    name = wrap(str(row["label"]), width=40, lines=2)
     return f"{name}  {percent(row['prune_rate'])}" if with_rate else name

@@ -109,6 +109,8 @@ def _rates(
 
     shown = [points[0], points[-1]] if ends_only and len(points) > 2 else points
     for point in shown:
+        if not point["sparsity_mean"]:
+            continue  # a control that is not pruned, such as the dense model trained again
         first = point is points[0] and len(points) > 1
         axes.annotate(
             f"{100 * point['prune_rate']:.4g}",

@@ -11,6 +11,8 @@ from lth_det.errors import RunError
 from lth_det.reports.run_scores import task_title
 
 DENSE = "dense"
+NO_CELL, NO_RESULT = "-", "no result"
+"""In place of a value: the plan has no such cell; it has one, but no seed of it has a value yet."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Matrix:
         controls: names of the sources that are controls.
         rows: (source, target, prune rate, metric) -> row of the summary.
         verdicts: by target, prune rate, metric and class of like network sparsity.
+        gaps: (source, target, prune rate, metric) of cells of the plan that lack a value of at least one seed.
     """
 
     raw: Mapping[str, Any]
@@ -43,6 +46,7 @@ class Matrix:
     controls: frozenset[str]
     rows: Mapping[tuple[str, str, float, str], Mapping[str, Any]]
     verdicts: tuple[Mapping[str, Any], ...]
+    gaps: frozenset[tuple[str, str, float, str]]
 
     def row(self, source: str, target: Target, rate: float) -> Mapping[str, Any] | None:
         """Return the row of ``source`` on ``target`` in the target's own metric, or ``None``."""
@@ -61,6 +65,11 @@ class Matrix:
             if entry["prune_rate"] == rate and entry["winner"] == source and entry["runner_up"]:
                 return entry
         return None
+
+    def empty_word(self, source: str, target: Target, rate: float) -> str:
+        """Return what stands where ``source`` has no row: :data:`NO_RESULT`, or :data:`NO_CELL` if none is planned."""
+        planned = source == DENSE or (source, target.name, rate, target.metric) in self.gaps
+        return NO_RESULT if planned else NO_CELL
 
     def dense(self, target: Target) -> Mapping[str, Any] | None:
         """Return the row of the dense model of ``target``, or ``None``."""
@@ -119,6 +128,21 @@ def read_matrix(raw: Mapping[str, Any]) -> Matrix:
         controls=frozenset(str(source["name"]) for source in sources if source.get("control")),
         rows={(r["source"], r["target"], r["prune_rate"], r["metric"]): r for r in raw["summary"]},
         verdicts=tuple(raw.get("verdicts", [])),
+        gaps=_gaps(raw),
+    )
+
+
+def _gaps(raw: Mapping[str, Any]) -> frozenset[tuple[str, str, float, str]]:
+    """Return the cells that have not been run, in their target's own metric, and those whose metric is no number."""
+    own = {t["name"]: str(t.get("metric") or raw.get("metric")) for t in raw["targets"]}
+    not_run = [
+        {**one, "metric": own.get(one.get("target"), "")} for one in raw.get("missing") or ()
+    ]
+    return frozenset(
+        # Rounded like the prune rates of the summary.
+        (str(one.get("source")), str(one.get("target")), round(rate, 9), str(one["metric"]))
+        for one in (*not_run, *(raw.get("not_computable") or ()))
+        if isinstance(rate := one.get("prune_rate"), int | float)
     )
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ROW_HEIGHT = 0.3
+ROW_HEIGHT = 0.34
 PANEL_WIDTH = 4.6
 
 
@@ -73,6 +73,11 @@ def _panel(
             if found is not None:
                 _interval(axes, place + side.offset, found, side, label=label)
                 label = ""
+    for place, (name, rate) in enumerate(entries):
+        if matrix.row(name, target, rate) is None:
+            word = matrix.empty_word(name, target, rate)
+            left = axes.get_yaxis_transform()
+            axes.text(0.02, place, word, transform=left, va="center", color=MUTED)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.margins(x=0.06)
@@ -113,7 +118,8 @@ def _titles(matrix: Matrix, entries: Sequence[tuple[str, float]]) -> list[str]:
     titles = []
     for place, (name, rate) in enumerate(entries):
         first = place == 0 or entries[place - 1][0] != name
-        source = wrap(matrix.labels[name], width=34, lines=1) if first else ""
+        # Two lines, because names of controls differ at their end only.
+        source = wrap(matrix.labels[name], width=34, lines=2) if first else ""
         titles.append(f"{source}   {percent(rate)}")
     return titles
 

@@ -23,8 +23,9 @@ from lth_det.reports.tables import to_csv, to_latex, to_markdown
 
 MATRIX: Final = (
     "Mean \u00b1 seed standard deviation, in brackets the difference to dense, which is also the colour. Bold: highest mean "
-    "of its column among the sources; a star: it leads the second by more than seed noise. Tickets of a backbone leave the "
-    "other modules dense: equal prune rates are not equal network sparsities."
+    "of its column among the sources of like network sparsity; a star: it leads the second by more than seed noise. Tickets "
+    "of a backbone leave the other modules dense: equal prune rates are not equal network sparsities. Hatched: no result "
+    "yet; a dash: the plan has no such cell."
 )
 CURVES: Final = (
     "Mean over seeds against network sparsity: zeros among all parameters. The small number at a point is its prune rate in "
@@ -33,7 +34,7 @@ CURVES: Final = (
 )
 DIFFERENCES: Final = (
     "Differences paired by seed, with 95 % intervals by the pooled seed noise, each for itself. Short bars: single seeds. "
-    "Open symbols: no interval, because no cell has two seeds."
+    "Open symbols: no interval, because no cell has two seeds. A dash: the plan has no such cell."
 )
 
 
@@ -201,7 +202,7 @@ def _markdown(view: Matrix) -> str:
     if sentences:
         parts.append("## Verdict\n\n" + "\n".join(sentences) + "\n")
     parts.append(
-        f"## Matrix: mean \u00b1 seed std (seeds)\n\n{to_markdown(matrix_tables.wide_table(view))}"
+        f"## Matrix: mean \u00b1 seed std (seeds); -: not in the plan\n\n{to_markdown(matrix_tables.wide_table(view))}"
     )
     parts.append(f"## All numbers\n\n{to_markdown(matrix_tables.shown_rows(view))}")
     return "\n".join(parts)

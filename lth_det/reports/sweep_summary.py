@@ -177,14 +177,14 @@ def _cards(matrix: Matrix, target: Target) -> list[tuple[str, str, str]]:
     for entry in matrix.verdicts_of(target):
         rate = entry["prune_rate"]
         row = matrix.row(entry["winner"], target, rate) if entry["winner"] else None
-        if row is not None:
+        if row is not None and entry["runner_up"]:  # the best of one is no news
             words = f"{row['mean']:.1f} \u2013 {_decision(entry)}"
             name = wrap(matrix.labels[row["source"]], width=40, lines=1)
             near = (
                 "" if entry["sparsity"] is None else f", sparsity {100 * entry['sparsity']:.0f} %"
             )
             items.append((f"Best at prune rate {percent(rate)}{near}", name, words))
-    return items[:8]
+    return items
 
 
 def _decision(entry: Mapping[str, Any]) -> str:

@@ -66,6 +66,14 @@ class Run:
             return False
         return isinstance(value, dict) and value.get("complete") is True
 
+    def is_told(self, code: int | None) -> bool:
+        """Tell whether the done-file can be believed after a start that ended with ``code``.
+
+        Without a code the job's own process was killed. The last command may have come to its end all the same; but where
+        there are several, the done-file may be that of an earlier one.
+        """
+        return code == 0 or (code is None and len(self.commands) == 1)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cell:

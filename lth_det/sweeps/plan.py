@@ -57,7 +57,7 @@ def expand_plan(plan: dict[str, Any], *, where: str, output: str | None = None) 
         runs, cells = _command_runs(keys, head), []
         facts["published"] = read_run_values(keys, [run.name for run in runs])
     if cells:
-        facts["published"] = read_published(keys, facts)
+        facts["published"] = read_published(keys, facts, cells)
     keys.end()
     check_runs(runs)
     return _sweep(head, runs, cells, facts, plan)

@@ -8,12 +8,15 @@ from typing import Any
 from lth_det.errors import ConfigError
 from lth_det.sweeps.job import read_small
 from lth_det.sweeps.keys import Keys
+from lth_det.sweeps.model import Cell
 from lth_det.sweeps.summary_values import DENSE
 
 PICKS = ("max", "min", "last", "mean")
 
 
-def read_published(keys: Keys, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+def read_published(
+    keys: Keys, facts: Mapping[str, Any], cells: Collection[Cell]
+) -> list[dict[str, Any]]:
     """Take ``published`` of a plan with a matrix: a list of mappings of prune rates to values of one source.
 
     ``target`` of an entry is one name or a list: the value then stands beside the results of each.
@@ -21,6 +24,7 @@ def read_published(keys: Keys, facts: Mapping[str, Any]) -> list[dict[str, Any]]
     Args:
         keys: the whole plan.
         facts: its targets, sources, metrics and prune rates, as in ``cells.json``.
+        cells: of its matrix; a source need not have one on every target and at every prune rate.
 
     Returns:
         One mapping per value: ``source``, ``target``, ``prune_rate``, ``metric``, ``value``, ``std`` (``None`` if it is
@@ -30,6 +34,7 @@ def read_published(keys: Keys, facts: Mapping[str, Any]) -> list[dict[str, Any]]
         ConfigError: an entry is wrong or names what the plan does not have, so that it could never be shown.
     """
     found: list[dict[str, Any]] = []
+    places = {(cell.source, cell.target, cell.prune_rate) for cell in cells}
     for number, entry in enumerate(keys.take("published", list, [])):
         one = Keys(f"{keys.where}: published[{number}]", entry)
         common = {
@@ -47,6 +52,10 @@ def read_published(keys: Keys, facts: Mapping[str, Any]) -> list[dict[str, Any]]
             _check_names(one.where, {**common, "target": target}, facts)
             for rate, value in values.items():
                 place = _rate(one.where, rate, common["source"], facts["prune_rates"])
+                if (common["source"], target, place) not in places:
+                    raise ConfigError(
+                        f"{one.where}: the plan has no cell of {common['source']} on {target} at prune rate {place:g}."
+                    )
                 mean, std = _value(one.where, value)
                 row = {**common, "target": target, "prune_rate": place, "value": mean, "std": std}
                 found.append(row)

@@ -211,8 +211,7 @@ class Scheduler:
             record.update(state=PENDING)
             self._save()
             return
-        # Without a word: the job's own process was killed, but its commands may have come to their end.
-        if code in (0, None) and run.is_done():
+        if run.is_told(code) and run.is_done():
             record.update(state=FINISHED, disk_mb=round(disk_mb(run), 3))
             self.costs.measured = measure(self.sweep, self.state)
             self._save()

@@ -88,13 +88,11 @@ class SweepState:
         state = str(record.get("state", PENDING))
         if state == FAILED:
             return FAILED
-        if run.is_done() and not self._ended_badly(run.name):
+        outcome = read_small(self.job_folder(run.name) / "outcome.json")
+        code = None if outcome is None else outcome.get("exit_code")
+        if run.is_done() and (run.is_told(code) or (outcome is None and state == FINISHED)):
             return FINISHED
         return PENDING if state == FINISHED else state
-
-    def _ended_badly(self, name: str) -> bool:
-        outcome = read_small(self.job_folder(name) / "outcome.json")
-        return outcome is not None and outcome.get("exit_code") != 0
 
     def changed(self, sweep: Sweep) -> dict[str, str]:
         """Return run name -> what changed, for begun runs whose commands or configs are no longer those of the plan."""

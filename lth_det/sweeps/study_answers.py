@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lth_det.sweeps.study_contrasts import limits
-from lth_det.sweeps.summary_noise import Noise, none_if_nan
+from lth_det.sweeps.summary_laws import student_quantile
+from lth_det.sweeps.summary_noise import LEVEL, Noise, none_if_nan
 from lth_det.sweeps.summary_values import DENSE
 
 AS_GOOD, WORSE, OPEN = "as good as dense", "worse than dense", "not decidable"
@@ -35,9 +36,14 @@ def _limits(row: Mapping[str, Any], noise: Mapping[str, Any]) -> tuple[float | N
     against = row["vs_dense"]
     if against is None or noise.get("std") is None:
         return None, None
-    pairs = against["n"] or row["n"]
+    pairs = against["n"]
     pooled = Noise(float(noise["std"]), int(noise["df"]), int(noise.get("cells", 0)))
-    low, high = limits(against["mean"], pooled.error(pairs, pairs), pooled.df)
+    if pairs:
+        error = pooled.error(pairs, pairs)
+    else:
+        # No seed in common, and dense may have fewer seeds than the ticket: the two-sided interval knows both numbers.
+        error = (against["high"] - against["mean"]) / student_quantile(0.5 + 0.5 * LEVEL, pooled.df)
+    low, high = limits(against["mean"], error, pooled.df)
     return none_if_nan(low), none_if_nan(high)
 
 

@@ -155,7 +155,8 @@ def _verdicts(
             rate for name in competing for rate in values.rates_of(name, target["name"]) if rate
         }
         for rate in sorted(rates):
-            classes = alike_in_sparsity(values, competing, target["name"], rate)
+            pruned = [n for n in competing if _is_pruned(values, Key(n, target["name"], rate, ""))]
+            classes = alike_in_sparsity(values, pruned, target["name"], rate)
             for metric in metric_names(cells, target):
                 noise = noises[target["name"], metric]
                 for members, sparsity in classes:
@@ -164,3 +165,9 @@ def _verdicts(
                         found.append(verdict(contest, values, noise, members))
     add_holm(found)
     return found
+
+
+def _is_pruned(values: Values, key: Key) -> bool:
+    """Tell controls without a zero, such as the dense model trained again, from tickets; unknown sparsities count as pruned."""
+    known = values.sparsity.get((key.source, key.target, key.prune_rate))
+    return not known or max(known) > 0.0

@@ -160,32 +160,6 @@ def p_value(mean: float, error: float, df: int, *, compared: int = 2) -> float |
     return 2.0 * (1.0 - student_cdf(t, df))
 
 
-def non_inferiority(
-    mean: float, error: float, df: int, *, margin: float, level: float = LEVEL
-) -> dict[str, Any]:
-    """Say whether a difference is shown to be above ``-margin``.
-
-    One-sided: the lower limit of the ``level`` interval must lie above ``-margin`` (Piaggio et al. 2012). "No
-    significant difference" is no such evidence: with few seeds nothing is significant.
-
-    Args:
-        mean: ticket minus reference, in points.
-        error: its standard error.
-        df: degrees of freedom behind ``error``.
-        margin: largest loss that does not matter, in points, above 0; it must be chosen before looking.
-        level: coverage of the one-sided limit.
-
-    Raises:
-        ValueError: ``margin`` is not above 0.
-    """
-    if not margin > 0.0:
-        raise ValueError(f"margin is {margin}, but a margin lies above 0")
-    known = df >= 1 and not math.isnan(error)
-    low = mean - student_quantile(level, df) * error if known else None
-    shown = None if low is None else low > -margin
-    return {"margin": margin, "level": level, "low": low, "non_inferior": shown}
-
-
 def none_if_nan(value: float) -> float | None:
     """Return ``value``, or ``None`` for NaN (``null`` in JSON)."""
     return None if math.isnan(value) else value

@@ -44,7 +44,8 @@ def verdict(
 ) -> dict[str, Any]:
     """Return the verdict of a contest among ``sources`` (the dense model does not compete; controls do).
 
-    The winner has the highest mean over its seeds, ties go to the earlier source. ``low`` and ``high`` are Tukey and
+    The winner has the highest mean over its seeds, ties go to the earlier source; ``difference`` is that of the seeds that
+    both have, so in an unfinished sweep it can be below 0. ``low`` and ``high`` are Tukey and
     Kramer's simultaneous 95 % interval over all pairs of competing sources, because the two were picked after looking;
     ``larger_than_seed_noise`` says whether it lies above 0, and is ``None`` when no cell has two seeds.
     """
@@ -173,7 +174,7 @@ def _rank(source: Mapping[str, Any]) -> int:
 def _too_few(contest: Contest, ranked: Sequence[str]) -> str:
     if not ranked:
         return "No source has a result yet."
-    return f"{_among(contest)}only {contest.labels[ranked[0]]} has a result yet; nothing to compare it with."
+    return f"{_among(contest)}only {contest.labels[ranked[0]]} has a result; nothing to compare it with."
 
 
 def _among(contest: Contest) -> str:
@@ -187,6 +188,9 @@ def _sentence(contest: Contest, found: Mapping[str, Any], apart: Difference) -> 
     lead = f"{_among(contest)}{winner} leads {second} by {points(apart.mean, contest.metric)}"
     if apart.mean == 0.0:
         lead = f"{_among(contest)}{winner} and {second} are equal"
+    elif apart.mean < 0.0:  # one of the two means has seeds that the other lacks
+        behind = points(-apart.mean, contest.metric)
+        lead = f"{_among(contest)}{winner} has the highest mean, but is {behind} behind {second} in the seeds of both"
     seeds = f"{apart.n} seed{'' if apart.n == 1 else 's'}" if apart.paired else "different seeds"
     if found["low"] is None:
         return f"{lead} ({seeds}, no interval: no cell has two seeds): whether that is seed noise is not known."

@@ -270,7 +270,23 @@ def _check(where: str, sources: list[Source], targets: tuple[Target, ...]) -> No
             raise ConfigError(
                 f"{where}: {source.name} is a control of {source.of!r}, which must be a source with tickets."
             )
+        if of is not None:
+            _check_control(where, source, of)
         if source.target and source.target not in {target.name for target in targets}:
             raise ConfigError(
                 f"{where}: {source.name} names the target {source.target}, not in targets."
             )
+
+
+def _check_control(where: str, source: Source, of: Source) -> None:
+    """Refuse prune rates of a control at which the source that it is of has no ticket on any target."""
+    lacking = {rate for rates in source.cells.values() for rate in rates} - {
+        rate
+        for target, rates in source.cells.items()
+        for rate in rates
+        if not of.cells or rate in of.cells.get(target, ())
+    }
+    if lacking:
+        raise ConfigError(
+            f"{where}: {source.name} has prune_rates {sorted(lacking)}, at which {of.name} has no ticket to control for."
+        )

@@ -11,6 +11,7 @@ from lth_det.analysis.file_scores import tie_rate
 from lth_det.analysis.found import best_cuts, find_objects
 from lth_det.analysis.options import Options
 from lth_det.analysis.results_io import Loaded, detections_of
+from lth_det.errors import InputError
 
 
 def row_of_objects(number, found, scores=None):
@@ -201,6 +202,13 @@ def test_intervals_of_other_axes_are_made_when_asked_for(monkeypatch):
         assert (model["by_occlusion"]["bare"]["interval"] is not None) is present
         assert model["by_size"]["small"]["interval"] is not None
         assert model["by_crowding"]["alone"]["interval"] is None
+
+
+def test_axes_that_there_are_not_get_no_intervals_in_silence():
+    truth, results = make_coco(2, images=4)
+    options = Options(replicates=50, errors=False, crosses=(), bootstrap_axes=("occlusions",))
+    with pytest.raises(InputError, match="--bootstrap-axes occlusions: there is no such axis"):
+        analyze(truth, {"a": results}, options=options)
 
 
 def test_the_official_sizes_share_their_edges():

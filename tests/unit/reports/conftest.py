@@ -14,9 +14,13 @@ from lth_det.reports import (
     analysis_pr,
     analysis_strata,
     early_bird_part,
+    matrix_heatmap,
+    modules_parts,
     run_attributes,
     run_plots,
     sparsity_plots,
+    sweep_curves,
+    sweep_differences,
     transfer_page,
 )
 from lth_det.reports.analysis_report import write_analysis_report
@@ -31,9 +35,13 @@ DRAWING_MODULES = (
     analysis_pr,
     analysis_strata,
     early_bird_part,
+    matrix_heatmap,
+    modules_parts,
     run_attributes,
     run_plots,
     sparsity_plots,
+    sweep_curves,
+    sweep_differences,
     transfer_page,
 )
 

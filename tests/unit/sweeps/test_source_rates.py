@@ -117,6 +117,15 @@ def test_weights_can_lie_in_the_run_of_another_source():
         ({"kind": "rst", "prune_rates": {}}, "prune_rates names no target"),
         ({"kind": "own", "prune_rates": [0.8]}, "the key prune_rates is not known"),
         (
+            {
+                "kind": "random",
+                "of": "magnitude",
+                "control": "random_erk",
+                "prune_rates": {"mask": [0.8, 0.9]},
+            },
+            "wrong has prune_rates [0.8], at which magnitude has no ticket to control for",
+        ),
+        (
             {"kind": "magnitude", "files": "dense", "weights": "{nobody}/x"},
             "nobody is no source with a run of its own",
         ),

@@ -119,6 +119,10 @@ def test_the_section_and_its_files(tmp_path):
         ({"source": "dense"}, "0.8 is not a prune rate of dense"),
         ({"source": "dense", "relative": True, "values": {0: 1.0}}, "dense has no change to dense"),
         ({"values": {0.8: [1, 2, 3]}}, "must be a number, or"),
+        (
+            {"source": "other", "target": ["a", "b"]},
+            "the plan has no cell of other on b at prune rate 0.8",
+        ),
         ({"where": None}, "the key where is missing"),
         ({"page": 3}, "the key page is not known"),
     ],
