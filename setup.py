@@ -48,6 +48,7 @@ setup(
             "lth-train-classifier = lth_det.cli.train_classifier:main",
             "lth-transfer-ticket = lth_det.cli.transfer_ticket:main",
             "lth-compare-tickets = lth_det.cli.compare_tickets:main",
+            "lth-run-study = lth_det.cli.run_study:main",
             "lth-report-comparison = lth_det.cli.report_comparison:main",
             "lth-export-ticket = lth_det.cli.export_ticket:main",
             "lth-convert-torchvision = lth_det.cli.convert_torchvision:main",

@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     [
         ROOT / "README.md",
+        ROOT / "benchmarks/README.md",
         ROOT / "configs/README.md",
         ROOT / "datasets/README.md",
         *(ROOT / "docs").rglob("*.md"),
@@ -16,7 +17,7 @@ PAGES = sorted(
 )
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
-_STARTS = ("tools/", "make ", "python -m ", "lth-", "pytest ")
+_STARTS = ("tools/", "make ", "python ", "lth-", "pytest ")
 
 
 class Block(NamedTuple):

@@ -5,7 +5,7 @@ flags before a position) is split at bit ``shift``: its high part in unary (that
 as they are. All unary parts come first, as one stream of bits, then the low bits, one plane after the other, so that
 NumPy codes and decodes without a loop over weights. With ``shift`` 0 the stream is the packed mask itself.
 
-For independent flags the length is at most 1.042 times the entropy (near density 0.38; 1.03 below 0.25), since Rice
+For independent flags the length is at most 1.043 times the entropy (near density 0.38; 1.034 below 0.36), since Rice
 codes with the right shift are nearly the optimal codes of geometric gaps (Gallager and van Voorhis, "Optimal source
 codes for geometrically distributed integer alphabets", 1975).
 """

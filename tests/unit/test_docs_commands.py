@@ -37,7 +37,7 @@ def problems(words):
             f"make has no target {word}" for word in rest if "=" not in word and word not in targets
         ]
     if first == "python":
-        return [] if importlib.util.find_spec(rest[1]) else [f"there is no module {rest[1]}"]
+        return _python_problems(rest)
     if first.startswith("lth-"):
         known = first in (ROOT / "setup.py").read_text()
         return [] if known else [f"setup.py makes no command {first}"]
@@ -48,6 +48,24 @@ def problems(words):
     if not rest or first == "tools/build_detectron2.py":
         return []
     return _option_problems(Path(first).stem, rest)
+
+
+def _python_problems(words):
+    if words[0] == "-m":
+        return [] if importlib.util.find_spec(words[1]) else [f"there is no module {words[1]}"]
+    script = ROOT / words[0]
+    if not script.is_file():
+        return [f"there is no {words[0]}"]
+    # These scripts are not imported here: an option is known where its name stands in the script or beside it.
+    text = "".join(
+        path.read_text() for path in (script, script.parent / "common.py") if path.is_file()
+    )
+    flags = [word.partition("=")[0] for word in words[1:] if word.startswith("--")]
+    return [
+        f"{words[0]} has no option {flag}"
+        for flag in flags
+        if flag != "--help" and f'"{flag}"' not in text
+    ]
 
 
 def _option_problems(tool, words):
@@ -110,6 +128,8 @@ def test_the_commands_are_found_at_all():
         ("```\ntools/transfer_ticket.py \\\n  --kind tickets\n```\n", "--kind cannot be tickets"),
         ("`make nonsense`", "make has no target nonsense"),
         ("`python -m lth_det.nonsense`", "there is no module lth_det.nonsense"),
+        ("`python benchmarks/nonsense.py`", "there is no benchmarks/nonsense.py"),
+        ("`python benchmarks/run_all.py --fast`", "benchmarks/run_all.py has no option --fast"),
         ("`lth-nonsense`", "setup.py makes no command lth-nonsense"),
     ],
 )
@@ -133,6 +153,27 @@ def test_named_configurations_and_links_are_there(page):
         if anchor and target.suffix == ".md":
             headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
             assert anchor in {slug(heading) for heading in headings}, link
+
+
+def test_the_front_page_begins_with_what_a_stranger_asks():
+    """Three sentences, one picture, two commands, what sets it apart with a test for each claim, and the map."""
+    page = (ROOT / "README.md").read_text()
+    places = [
+        page.index(part) for part in ("![", "## Two commands", "## What sets it apart", "## Map")
+    ]
+    assert places == sorted(places)
+    first = " ".join(page[: places[0]].replace("et al.", "").split())
+    assert len(re.findall(r"[.](?= |$)", first)) == 3
+    claims = [line for line in page[places[2] : places[3]].splitlines() if line.startswith("| ")]
+    assert len(claims) > 8
+    assert all("](tests/" in line for line in claims[1:])
+
+
+def test_the_changelog_begins_with_this_version():
+    from lth_det.version import __version__
+
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == __version__
 
 
 @pytest.mark.d2

@@ -40,11 +40,11 @@ def study(tmp_path, monkeypatch):
     file = tmp_path / "study.yaml"
     file.write_text(
         f"name: study\noutput: {tmp_path}/private/out\nquestions: {tmp_path}/questions.yaml\n"
-        "parts:\n  modules: configs/study/modules.yaml\n  early_bird: configs/study/early_bird.yaml\n"
+        "parts:\n  modules: configs/study/modules.yaml\n  schedule: configs/study/schedule.yaml\n"
     )
     line = "{what: %s, tickets: [modules/%s], target: mask_rcnn, metric: bbox/AP, where: Table 3, rates: {0.8: [70, 69]}}"
     (tmp_path / "questions.yaml").write_text(
-        "name: A study\nabout: [Why it was run.]\nlimits: [What it cannot say.]\nparts: {modules: which module, early_bird: how early}\n"
+        "name: A study\nabout: [Why it was run.]\nlimits: [What it cannot say.]\nparts: {modules: which module, schedule: how early}\n"
         "questions:\n- {name: free, title: 'Which module is free?', paper: All of them., note: A note., lines: [\n"
         f"  {line % ('RPN', 'rpn')},\n  {line % ('box head', 'box_head')}]}}\n"
     )
@@ -95,8 +95,7 @@ def test_everything_is_there_and_nothing_of_the_machine(study, tmp_path, capsys)
     page = (target / "README.md").read_text()
     assert page.startswith(MARKER)
     assert (
-        "**Not all parts are complete** (`modules`: 6 of 7 results; `early_bird`: not begun)"
-        in page
+        "**Not all parts are complete** (`modules`: 6 of 7 results; `schedule`: not begun)" in page
     )
     assert "![What is pruned" in page
     assert "commit abc123" in page
