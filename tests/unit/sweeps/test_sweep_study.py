@@ -69,8 +69,9 @@ def test_the_plan_at_size_has_two_networks_two_rates_and_random_controls():
     assert 30 * 18_750 * 0.2 < left.seconds < 30 * 20_000 * 0.4
 
 
-def test_only_one_part_and_a_part_that_is_not_there(capsys):
-    assert tool("--config-file", STUDY, "--dry-run", "--only", "modules") == 0
+def test_only_one_part_and_a_part_that_is_not_there(capsys, tmp_path):
+    nowhere = ("--output", str(tmp_path / "s"))
+    assert tool("--config-file", STUDY, "--dry-run", "--only", "modules", *nowhere) == 0
     text = capsys.readouterr().out
     assert "\nmodules: 27 of 27 runs left" in text
     assert "\ntasks: " not in text
