@@ -27,7 +27,7 @@ Key = tuple[int, int]  # (position in the stream, index of the image)
 def seed_everything(*entropy: int) -> None:
     """Seed Python's, NumPy's and torch's (every device's) global generators from a sequence of non-negative integers."""
     seed = seed_cpu(*entropy)
-    # torch.manual_seed would note a stack trace for a CUDA that never comes: a tenth of a small detector's step.
+    # Without one, torch.manual_seed notes a stack trace for a CUDA that never comes, for every sample.
     if _has_accelerator():
         torch.manual_seed(seed)
 

@@ -190,8 +190,8 @@ class StageRunner(abc.ABC):
                 break  # what follows was made from a stage that is gone
             if name not in done:
                 (controls if "name" in record else rounds).append(record)
-        else:
-            controls += self._earlier_controls([record["stage"] for record in rounds], controls)
+        # Controls are made from their round alone, so a control that is not finished yet says nothing about them.
+        controls += self._earlier_controls([record["stage"] for record in rounds], controls)
         return rounds, controls
 
     def _earlier_controls(

@@ -24,14 +24,14 @@ _FOLDER: Final = re.compile(r"(?<![\w./:~-])~?/(?:[\w.+@~-]+/)+")
 def without_paths(text: str) -> str:
     """Return ``text`` with every absolute path cut to its last part, so that no folder of a machine is published.
 
-    >>> without_paths("see /home/me/out/log.txt and output/study/runs")
+    >>> without_paths("see /data/out/log.txt and output/study/runs")
     'see log.txt and output/study/runs'
     """
     return _FOLDER.sub("", text)
 
 
 def small_png(data: bytes, largest: int = LARGEST) -> bytes:
-    """Return a PNG with at most 64 colours, made smaller until it has at most ``largest`` bytes.
+    """Return a PNG with at most 256 colours, made smaller until it has at most ``largest`` bytes.
 
     Raises:
         RunError: ``data`` is no image.
@@ -42,7 +42,7 @@ def small_png(data: bytes, largest: int = LARGEST) -> bytes:
         raise RunError("A figure of the report is no image; write the report again.") from error
     while True:
         handle = io.BytesIO()
-        picture.quantize(64, dither=Image.Dither.NONE).save(handle, "PNG", optimize=True)
+        picture.quantize(256, dither=Image.Dither.NONE).save(handle, "PNG", optimize=True)
         if handle.tell() <= largest or min(picture.size) < 64:
             return handle.getvalue()
         wide, high = (max(1, round(0.85 * side)) for side in picture.size)

@@ -177,6 +177,21 @@ def test_controls_that_an_earlier_command_asked_for_stay_in_the_results(tmp_path
     assert json.loads((tmp_path / "results.json").read_text())["controls"] == results["controls"]
 
 
+def test_a_run_that_stops_in_a_later_control_keeps_the_rows_of_the_earlier_ones(tmp_path):
+    run(tmp_path, controls=("random_erk",), control_rounds=(1, 2))
+    with pytest.raises(RuntimeError, match="went away"):
+        run(
+            tmp_path,
+            ToyTrainer(fail_in="round_02_random_reinit"),
+            controls=("random_reinit",),
+            control_rounds=(2,),
+        )
+    partial = json.loads((tmp_path / "results.json").read_text())
+    assert partial["complete"] is False
+    rows = [(row["name"], row["round"]) for row in partial["controls"]]
+    assert rows == [("random_erk", 1), ("random_erk", 2)]
+
+
 def test_a_stopped_run_of_a_ticket_keeps_the_mask_of_its_control(tmp_path, both):
     found = load_ticket(both["ticket"][0] / "ticket/ticket.safetensors")
     with pytest.raises(RuntimeError, match="went away"):

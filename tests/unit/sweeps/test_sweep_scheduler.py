@@ -144,6 +144,27 @@ def test_results_of_a_command_that_failed_afterwards_are_not_finished(tmp_path):
     assert again.started == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("commands", "state"), [([("x",)], "finished"), ([("x",), ("y",)], "failed")]
+)
+def test_without_an_outcome_a_done_file_may_be_that_of_an_earlier_command(
+    tmp_path, commands, state
+):
+    run = make_run(tmp_path, "a", commands=commands)
+    Path(run.folder).mkdir(parents=True)
+    (Path(run.folder) / "done").write_text("")
+    executor = FakeExecutor([run], codes={"a": None})
+    found, _ = run_sweep(make_sweep(tmp_path, [run]), executor)
+    assert found.records["a"]["state"] == state
+    # Also where the scheduler was killed before it could look.
+    found.records["a"]["state"] = "running"
+    found.save(make_sweep(tmp_path, [run]))
+    assert found.state_of(run) == ("finished" if state == "finished" else "running")
+    again = FakeExecutor([run])
+    run_sweep(make_sweep(tmp_path, [run]), again)
+    assert again.started == ([] if state == "finished" else ["a"])
+
+
 def test_a_failure_behind_the_back_of_a_killed_scheduler_is_tried_again(tmp_path):
     runs = [make_run(tmp_path, "a")]
     run_sweep(make_sweep(tmp_path, runs), FakeExecutor(runs))
