@@ -121,9 +121,10 @@ def _panel(axes: Axes, results: RunResults, task: str, *, axis: str, bins: list[
             linestyle=style.line,
             label=name.replace("_", " "),
         )
-    axes.legend(loc="lower left")
     axes.margins(y=0.1)
     sparsity_axis(axes, max(result.sparsity for result in results.rounds))
+    # All curves begin at 0 at the left, and may rise or fall from there.
+    axes.legend(loc="best")
 
 
 def _main(axis: str, bins: list[str]) -> list[str]:
