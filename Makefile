@@ -35,7 +35,7 @@ compare: $(READY)
 study: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tools/run_study.py --config-file configs/study/study.yaml
 
-# All benchmarks: fills the tables of benchmarks/README.md and docs/scaling.md. A quarter of an hour on 2 idle cores.
+# All benchmarks: fills the tables of benchmarks/README.md and docs/scaling.md. 12 to 23 minutes on 2 idle cores.
 bench: $(READY)
 	$(BIN)/python benchmarks/run_all.py
 
