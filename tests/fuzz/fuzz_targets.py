@@ -29,6 +29,10 @@ from lth_det.reports.run_data import read_run as read_run_results
 from lth_det.tickets import Mask, Provenance, Ticket, load_ticket, save_ticket
 from lth_det.tickets.serialization import read_manifest, ticket_sha256
 
+# Here, where nothing is watched: on a new machine the first use runs the C compiler and writes its cache.
+with suppress(LthDetError):
+    get_backend("compiled")
+
 _QUICK = Options(replicates=0, errors=True, crosses=(("size", "frequency"),))
 
 
