@@ -84,7 +84,7 @@ def composite_level(truth: GroundTruth) -> FloatArray:
 def covered_share(truth: GroundTruth) -> FloatArray:
     """Return the share of each object's box that the union of all other objects of its image covers, 0-1.
 
-    Objects are their masks, or their boxes where the file has no masks; crowd regions cover nothing. NaN for a box
+    Objects are their masks, or their boxes where they have none (as in an image without a stated size); crowd regions cover nothing. NaN for a box
     without area. The result is remembered for the last ground truth, because two attributes need it.
     """
     return _covered_share(_Identity(truth))
@@ -134,6 +134,12 @@ def _area_under_masks(truth: GroundTruth, owner: int, others: IntArray) -> float
     """Return the area in px^2 of the owner's box under the masks of the others (the box of one without a mask)."""
     image = truth.image[owner]
     size = (int(truth.images.height[image]), int(truth.images.width[image]))
+    if min(size) < 1:
+        # An image that states no size has no masks, and pycocotools runs for minutes over masks without pixels.
+        own, box = truth.box[owner], truth.box[others]
+        low = np.maximum(box[:, :2], own[:2])
+        high = np.minimum(box[:, :2] + box[:, 2:], own[:2] + own[2:])
+        return float(union_areas(low, high, np.zeros(1, dtype=np.int64))[0])
     stored = truth.segmentation or ()
     masks = [stored[i] or rle.code_of_box(truth.box[i], size) for i in others.tolist()]
     mine = rle.code_of_box(truth.box[owner], size)

@@ -49,6 +49,23 @@ def test_occlusion_is_the_share_under_the_union_of_the_others(masks):
     np.testing.assert_allclose(measures.covered_share(truth), [0.5, 1.0, 0.75, 0.0])
 
 
+def test_objects_of_an_image_without_size_are_boxes_though_others_have_masks():
+    """With masks of that size pycocotools counts down from 2^32 (found by fuzzing)."""
+    boxes = [(0, 0, 20, 10), (10, 0, 20, 10), (15, 0, 20, 10), (60, 60, 10, 10)]
+    square = [[0, 0, 0, 10, 10, 10, 10, 0]]
+    annotations = [
+        {"id": i + 1, "image_id": 1, "category_id": 1, "bbox": list(box), "area": 1.0}
+        for i, box in enumerate(boxes)
+    ]
+    annotations.append(annotations[0] | {"id": 9, "image_id": 2, "segmentation": square})
+    images = [{"id": 1, "height": 100}, {"id": 2, "width": 100, "height": 100}]
+    truth = read_ground_truth(
+        {"images": images, "categories": [{"id": 1, "name": "a"}], "annotations": annotations}
+    )
+    assert truth.segmentation is not None
+    np.testing.assert_allclose(measures.covered_share(truth), [0.5, 1.0, 0.75, 0.0, 0.0])
+
+
 def test_a_crowd_hides_nothing_and_a_box_without_area_has_no_occlusion():
     truth = boxes_in_image((0, 0, 20, 10), (0, 0, 20, 10), (5, 5, 0, 10), crowd=(1,))
     share = measures.covered_share(truth)
