@@ -98,7 +98,7 @@ def _ticket_card(
     return (
         label,
         f"{100 * ticket.sparsity:.1f} %",
-        f"{ticket.title}: {score.unit} {value:.1f}{change}",
+        f"{ticket.title}: {_lower(score.title)} {value:.1f}{change}",
     )
 
 

@@ -91,6 +91,7 @@ def test_no_ticket_matches_a_dense_model_that_finds_next_to_nothing(small_run):
     page = page_of(small_run)
     assert "dense has less than 10 box AP" in page
     assert 'matching ticket</div><div class="card-value">n/a<' in page
+    assert re.search(r"round 1: box AP 0\.4 \(-0\.1\)", page)
 
 
 @pytest.mark.usefixtures("no_figures")
