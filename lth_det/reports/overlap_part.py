@@ -82,7 +82,18 @@ def _heatmaps(found: Mapping[str, Any], groups: Sequence[str], *, name: str) -> 
     single = len(groups) == 1
     across = 1 if single else min(PANELS_IN_ROW, len(groups))
     down = math.ceil(len(groups) / across)
-    detailed = single and len(names) <= MOST_WRITTEN
+    many = len(names) > MOST_WRITTEN
+    detailed = single and not many
+    # Of many tickets the names would run into each other below a panel: there their numbers stand.
+    rows = (
+        [f"{t} [{i}]" for i, t in enumerate(names, 1)]
+        if many
+        else [wrap(t, width=24) for t in names]
+    )
+    columns = [str(i) for i in range(1, len(names) + 1)] if many else rows
+    turn: dict[str, Any] = (
+        {"rotation": 90, "fontsize": 7} if many else {"rotation": 40, "ha": "right"}
+    )
     side = (0.95 if detailed else 0.5) * len(names)
 
     def draw(figure: Figure) -> None:
@@ -93,10 +104,9 @@ def _heatmaps(found: Mapping[str, Any], groups: Sequence[str], *, name: str) -> 
                 axes.set_visible(False)
                 continue
             image = _panel(axes, found, groups[place], detailed=single)
-            shown = [wrap(title, width=24) for title in names]
-            axes.set_yticks(range(len(names)), shown if place % across == 0 else [])
+            axes.set_yticks(range(len(names)), rows if place % across == 0 else [])
             bottom = place + across >= len(groups)
-            axes.set_xticks(range(len(names)), shown if bottom else [], rotation=40, ha="right")
+            axes.set_xticks(range(len(names)), columns if bottom else [], **turn)
         if image is not None:
             bar = figure.colorbar(image, ax=panels, shrink=0.8, pad=0.015, aspect=24)
             bar.set_label("kappa (0: chance, 1: equal)")

@@ -354,6 +354,15 @@ def test_the_overlap_is_symmetric_with_chance_beside_it(filled, tmp_path):
     assert "The overlap needs two tickets or more." in notes_in(page)
 
 
+def test_many_tickets_stand_below_the_panels_as_numbers(filled, tmp_path):
+    """Thirty names of a study ran into each other there."""
+    names = [f"ticket {letter}" for letter in "abcdefghijklmnopqrst"]
+    page_of(make_cells(), tmp_path, overlap=make_overlap(names))
+    axes = filled["overlap"].axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [str(i) for i in range(1, 21)]
+    assert axes.get_yticklabels()[2].get_text() == "ticket c [3]"
+
+
 def test_a_report_that_fails_leaves_the_old_one(empty, tmp_path, monkeypatch):
     page_of(make_cells(), tmp_path)
     before = (tmp_path / "report" / "matrix.md").read_bytes()
