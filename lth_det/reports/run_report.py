@@ -124,7 +124,7 @@ def _curves(results: RunResults, folder: Path) -> Html:
     table = run_attributes.attributes_table(results)
     if table.rows:
         parts.append(html.details("Table of AP by attribute", html.table(table)))
-    else:
+    elif results.dataset.get("json_file"):
         parts.append(html.paragraph(ANALYSIS_HINT, css="quiet"))
     return html.join(parts)
 

@@ -171,6 +171,12 @@ def _read_mask(
     path: str | os.PathLike[str],
 ) -> Mask:
     shapes = {name: tuple(shape) for name, shape in manifest["mask"].items()}
+    # Before NumPy sees them: it knows no bfloat16.
+    strange = [name for name in shapes if header.tensors[_MASK + name].dtype != torch.uint8]
+    if strange:
+        raise TicketFormatError(
+            f"{path} is damaged: mask bits are bytes, not so of {list_names(strange)}."
+        )
     packed: dict[str, PackedBits] = {
         name: read_tensor(handle, header.tensors[_MASK + name], path)[0].numpy() for name in shapes
     }

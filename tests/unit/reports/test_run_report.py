@@ -95,6 +95,13 @@ def test_no_ticket_matches_a_dense_model_that_finds_next_to_nothing(small_run):
 
 
 @pytest.mark.usefixtures("no_figures")
+def test_the_analysis_is_recommended_only_where_it_can_read_the_run(small_run):
+    assert "tools/analyze_coco.py --run" in page_of(small_run)
+    _voc(small_run)
+    assert "tools/analyze_coco.py --run" not in page_of(small_run)
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_module_groups_stand_in_the_order_of_the_network(small_run):
     def shuffle(results):
         for result in results["rounds"]:

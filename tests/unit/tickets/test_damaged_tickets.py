@@ -144,6 +144,10 @@ DAMAGES = {
     "unknown dtype": (set_entry(dtype="F8_E4M3"), "impossible dtype"),
     "dtype a list": (set_entry(dtype=["F32"]), "impossible dtype"),
     "other dtype": (set_entry(dtype="F32"), "do not fit its shape"),
+    "mask of signed bytes": (
+        with_header(lambda h: h["mask/fc.weight"].update(dtype="I8")),
+        "mask bits are bytes, not so of fc.weight",
+    ),
     "negative size": (set_entry(shape=[-1, -1]), "impossible dtype, shape"),
     "size true": (set_entry(shape=[True]), "impossible dtype, shape"),
     "size a float": (set_entry(shape=[1.0]), "impossible dtype, shape"),
