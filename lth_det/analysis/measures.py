@@ -84,8 +84,8 @@ def composite_level(truth: GroundTruth) -> FloatArray:
 def covered_share(truth: GroundTruth) -> FloatArray:
     """Return the share of each object's box that the union of all other objects of its image covers, 0-1.
 
-    Objects are their masks, or their boxes where they have none (as in an image without a stated size); crowd regions cover nothing. NaN for a box
-    without area. The result is remembered for the last ground truth, because two attributes need it.
+    Objects are their masks, or their boxes where they have none (as in an image without a stated size); crowd regions cover
+    nothing. NaN for a box without area. The result is remembered for the last ground truth, because two attributes need it.
     """
     return _covered_share(_Identity(truth))
 
@@ -123,11 +123,16 @@ def _covered_share(key: _Identity) -> FloatArray:
         for owner, others in zip(owners.tolist(), np.split(second, start[1:]), strict=True):
             share[owner] = _area_under_masks(truth, owner, others) / whole[owner]
         return share
-    box = truth.box
-    low = np.maximum(box[first, :2], box[second, :2])
-    high = np.minimum(box[first, :2] + box[first, 2:], box[second, :2] + box[second, 2:])
+    low, high = _common(truth.box[first], truth.box[second])
     share[owners] = union_areas(low, high, start) / whole[owners]
     return share
+
+
+def _common(first: FloatArray, second: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return lower and higher corners (..., 2) of what boxes (..., 4) XYWH have in common."""
+    low = np.maximum(first[..., :2], second[..., :2])
+    high = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
+    return low, high
 
 
 def _area_under_masks(truth: GroundTruth, owner: int, others: IntArray) -> float:
@@ -136,9 +141,7 @@ def _area_under_masks(truth: GroundTruth, owner: int, others: IntArray) -> float
     size = (int(truth.images.height[image]), int(truth.images.width[image]))
     if min(size) < 1:
         # An image that states no size has no masks, and pycocotools runs for minutes over masks without pixels.
-        own, box = truth.box[owner], truth.box[others]
-        low = np.maximum(box[:, :2], own[:2])
-        high = np.minimum(box[:, :2] + box[:, 2:], own[:2] + own[2:])
+        low, high = _common(truth.box[owner], truth.box[others])
         return float(union_areas(low, high, np.zeros(1, dtype=np.int64))[0])
     stored = truth.segmentation or ()
     masks = [stored[i] or rle.code_of_box(truth.box[i], size) for i in others.tolist()]
@@ -180,8 +183,7 @@ def _unions_of(low: FloatArray, high: FloatArray) -> FloatArray:
 
 
 def _shared(a: FloatArray, b: FloatArray) -> FloatArray:
-    low = np.maximum(a[:, :2], b[:, :2])
-    high = np.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:])
+    low, high = _common(a, b)
     side = np.maximum(high - low, 0.0)
     area: FloatArray = side[:, 0] * side[:, 1]
     return area
